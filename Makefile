@@ -1,0 +1,41 @@
+# The habits of the project. Every target installs what it needs first, so each works on a bare machine
+# with python3 (3.11 or newer) and its venv module.
+
+PYTHON ?= python3
+# More options for pip. On a machine without a GPU this saves gigabytes:
+#   make setup PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PIP_ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/.diorama-installed
+
+.PHONY: setup demo studio test test-fast lint bench train
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install $(PIP_ARGS) -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/diorama render assets/examples/demo.yaml --out out/demo
+
+studio: $(STAMP)
+	$(BIN)/python app.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.attention
+
+train: $(STAMP)
+	$(BIN)/diorama train assets/papercut/train.yaml

@@ -1,0 +1,1 @@
+"""Token plan, structural attention, MM-DiT, codec, prompt encoder and checkpoints."""

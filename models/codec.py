@@ -1,0 +1,86 @@
+"""The codec: pictures and frames to latent tokens and back, with the checkpoint's own normalisation.
+
+Colours cross it premultiplied by alpha: where nothing is, there is no colour to bleed into an edge. A checkpoint
+with three channels carries no alpha: it drops it on the way in and returns one on the way out.
+Shape suffixes: B pictures, F frames, H and W pixels, h and w tokens, C numbers in a token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Codec:
+    """`AutoencoderKLFlux2` as tokens. Latents are patched 2x2 and normalised by the batch norm's statistics."""
+
+    patch = 2
+
+    def __init__(self, vae: Any) -> None:
+        self.vae = vae
+        self.scale = self.patch * 2 ** (len(vae.config.block_out_channels) - 1)
+        self.channels = vae.config.latent_channels * self.patch**2
+        self.has_alpha = vae.config.in_channels == 4
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Tokens down and across for a size in pixels.
+
+        Raises:
+            ValueError: a side that is no multiple of the codec's scale.
+        """
+        if height % self.scale or width % self.scale:
+            raise ValueError(f"sides must be multiples of {self.scale} pixels, got {width}x{height}")
+        return height // self.scale, width // self.scale
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        mean = self.vae.bn.running_mean
+        std = torch.sqrt(self.vae.bn.running_var + self.vae.config.batch_norm_eps)
+        return mean.to(like), std.to(like)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """[B, 4, H, W] premultiplied RGBA in 0..1 to tokens [B, h*w, C]; frames [B, F, 4, H, W] to [B, F*h*w, C]."""
+        if pixels.ndim == 5:
+            tokens = self.encode(pixels.flatten(0, 1))
+            return tokens.unflatten(0, pixels.shape[:2]).flatten(1, 2)
+        self.grid(*pixels.shape[-2:])
+        if not self.has_alpha:
+            pixels = pixels[:, :3]
+        latent = self.vae.encode((pixels * 2 - 1).to(self.vae.dtype)).latent_dist.mode()
+        tokens = F.pixel_unshuffle(latent, self.patch).flatten(2).transpose(1, 2)
+        mean, std = self._statistics(tokens)
+        return (tokens - mean) / std
+
+    def decode(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        """Tokens [B, n*h*w, C] to premultiplied RGBA [B, n, 4, H, W] in 0..1; n frames or layers of one size."""
+        h, w = self.grid(height, width)
+        mean, std = self._statistics(tokens)
+        tokens = (tokens * std + mean).unflatten(1, (-1, h * w))
+        latent = tokens.flatten(0, 1).transpose(1, 2).unflatten(2, (h, w))
+        pixels = self.vae.decode(F.pixel_shuffle(latent, self.patch).to(self.vae.dtype)).sample
+        pixels = (pixels.float() / 2 + 0.5).clamp(0, 1)
+        if not self.has_alpha:
+            pixels = torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1)
+        return pixels.unflatten(0, tokens.shape[:2])
+
+
+def premultiply(rgba: Tensor) -> Tensor:
+    """Straight [..., 4, H, W] to premultiplied."""
+    return torch.cat([rgba[..., :3, :, :] * rgba[..., 3:, :, :], rgba[..., 3:, :, :]], -3)
+
+
+def unpremultiply(rgba: Tensor) -> Tensor:
+    """Premultiplied [..., 4, H, W] to straight; clear pixels become clear black.
+
+    Colour cannot exceed alpha, which a decoder does not know: it is held to that here.
+    """
+    alpha = rgba[..., 3:, :, :]
+    colour = torch.minimum(rgba[..., :3, :, :], alpha) / alpha.clamp(min=1 / 512)
+    return torch.cat([torch.where(alpha < 1 / 512, 0.0, colour), alpha], -3)
+
+
+def over(bottom: Tensor, top: Tensor) -> Tensor:
+    """Porter-Duff "over" of premultiplied [..., 4, H, W] pictures."""
+    return top + bottom * (1 - top[..., 3:, :, :])

@@ -1,0 +1,138 @@
+"""The command line: `diorama render`, `diorama train`, `diorama studio`.
+
+Nothing heavy is imported at the top, so that `diorama --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.refusal import Refusal, Refused
+from pipelines.version import __version__
+
+if TYPE_CHECKING:
+    from pipelines.batch import Groups, Renderer
+
+DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
+MAX_BATCH = 64
+
+
+def main(argv: Sequence[str] | None = None, engine: tuple[Renderer, Groups] | None = None) -> int:
+    """Run one command; the exit status: 0 done, 1 some job failed, 2 the input was refused, 130 stopped by Ctrl-C.
+
+    Args:
+        argv: the words after `diorama`; None takes the process's own.
+        engine: what renders instead of `pipelines.engine`, for tests.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal can not show must not end a render
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        if words[:1] == ["studio"]:  # its options are the studio's own
+            return _studio(words[1:])
+        args = _parser().parse_args(words)
+        if args.command == "train":
+            return _train(args)
+        return _render(args, engine)
+    except (Refusal, Refused) as refusal:
+        print(f"diorama: {refusal}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("diorama: stopped; what was finished is kept", file=sys.stderr)
+        return STOPPED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="diorama", description="Make pictures and videos with diffusion transformers.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"diorama {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    render = commands.add_parser("render", help="render job files (YAML, JSON or JSON Lines)", allow_abbrev=False)
+    render.add_argument("files", nargs="+", metavar="FILE", help="job file: .yaml, .json or .jsonl, many jobs each")
+    render.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="output folder (default: out)")
+    render.add_argument("--dry-run", action="store_true", help="check everything and tell the cost; render nothing")
+    render.add_argument("--engine", choices=("local", "ray"), default="local", help="where to render (default: local)")
+    render.add_argument(
+        "--batch",
+        type=lambda text: _count(text, MAX_BATCH),
+        default=4,
+        metavar="N",
+        help="jobs rendered at once (default: 4)",
+    )
+    render.add_argument("--quiet", action="store_true", help="say only what went wrong")
+
+    train = commands.add_parser("train", help="train a checkpoint", allow_abbrev=False)
+    train.add_argument("run", type=Path, metavar="RUN.yaml", help="the run: data, stages, schedule")
+    train.add_argument("--device", choices=("auto", "cpu"), default="auto", help="where to train (default: auto)")
+    train.add_argument("--stop-after", type=_count, metavar="N", help="stop after N steps; the same command goes on")
+
+    commands.add_parser("studio", help="serve the web studio; its options: diorama studio --help", add_help=False)
+    return parser
+
+
+def _count(text: str, most: int = 10**9) -> int:
+    if not (text.isdecimal() and len(text) < 20 and 1 <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {most:,}, got {text[:40]!r}")
+    return int(text)
+
+
+def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> int:
+    if args.engine != "local":
+        raise Refusal("--engine", f"engine {args.engine!r} is not built yet; this version renders with: local")
+    from pipelines.jobfile import read_jobs
+
+    sources = read_jobs(args.files)
+
+    from pipelines.batch import check_all, describe, render
+    from pipelines.output import OutputFolder
+
+    folder = OutputFolder(args.out)
+    try:
+        folder.probe()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Refusal(
+            "--out", f"expected a folder to write to, got {str(args.out)!r}: {reason}; choose another"
+        ) from None
+
+    renderer, groups = engine or _load_engine()
+    estimates = check_all(sources, renderer)
+    if args.dry_run:
+        for source, estimate in zip(sources, estimates, strict=True):
+            print(describe(source, folder.claim(source.job, source.document), estimate))
+        print(f"{len(sources)} jobs are right; a dry run renders nothing")
+        return DONE
+    failed = render(sources, renderer, groups, args.out, batch=args.batch, quiet=args.quiet)
+    return FAILED if failed else DONE
+
+
+def _load_engine() -> tuple[Renderer, Groups]:
+    from pipelines.engine import Engine, groups
+
+    return Engine(), groups
+
+
+def _train(args: argparse.Namespace) -> int:
+    if not args.run.is_file():
+        raise Refusal(str(args.run), "there is no such file; a run of the embedded model is assets/papercut/train.yaml")
+    # By name at run time: imports point down only, and training stands above pipelines. The command line is the one
+    # place from which a person reaches both.
+    training = importlib.import_module("training.main")
+    return int(training.train(args.run, device=args.device, stop_after=args.stop_after) or DONE)
+
+
+def _studio(words: Sequence[str]) -> int:
+    # By name, for the same reason: the studio stands above pipelines.
+    return int(importlib.import_module("app").main(words) or DONE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Files of jobs: YAML (many documents), JSON (an object or a list) and JSON Lines become checked jobs.
+
+All documents of all files are read and checked before the first job is returned, so a slip in the last one stops the
+call before anything is rendered. The schema of one job is in `job.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.job import Job, parse, require_built
+from pipelines.refusal import Refusal, Refused
+from pipelines.yamlfile import MAX_DEPTH, documents
+
+MAX_BYTES = 16 * 2**20
+MAX_DOCUMENTS = 100_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A job and where it came from: `document` is its number in `file`, from 1."""
+
+    job: Job
+    file: str
+    document: int
+
+
+def read_jobs(paths: Sequence[str | Path]) -> list[Source]:
+    """The jobs of all files, in order.
+
+    Raises:
+        Refused: a file can not be read, a document is not a job of this version, or two jobs have one name.
+    """
+    sources: list[Source] = []
+    named: dict[str, Source] = {}
+    for file in map(str, paths):
+        before = len(sources)
+        number = 0
+        try:
+            for number, value in enumerate(_values(file), 1):
+                if len(sources) == MAX_DOCUMENTS:
+                    raise Refusal("", f"expected at most {MAX_DOCUMENTS:,} documents in one call; render them in parts")
+                job = parse(value)
+                require_built(job)
+                source = Source(job, file, number)
+                _claim(source, named)
+                sources.append(source)
+        except _Unreadable as problem:
+            raise Refused(file, problem.document, "", str(problem)) from None
+        except Refusal as refusal:
+            raise Refused(file, number, refusal.field, refusal.reason) from None
+        if len(sources) == before:
+            raise Refused(file, 0, "", "expected at least one job, got an empty file; see assets/examples/demo.yaml")
+    return sources
+
+
+class _Unreadable(ValueError):
+    """The text of a file, or of one `document` of it, is not what its suffix promises."""
+
+    def __init__(self, reason: str, document: int = 0) -> None:
+        super().__init__(reason)
+        self.document = document
+
+
+def _claim(source: Source, named: dict[str, Source]) -> None:
+    """Refuse a name that an earlier job has. Names that differ in case alone are one file on some systems."""
+    if source.job.name is None:
+        return
+    first = named.setdefault(unicodedata.normalize("NFC", source.job.name).casefold(), source)
+    if first is not source:
+        raise Refusal(
+            "name", f"{source.job.name!r} is the name of {first.file}, document {first.document} already; rename one"
+        )
+
+
+def _values(file: str) -> Iterator[object]:
+    readers = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines}
+    reader = readers.get(Path(file).suffix.lower())
+    if reader is None:
+        raise _Unreadable(f"expected a file that ends in {', '.join(readers)}; rename it to say what it holds")
+    return reader(_text(file))
+
+
+def _text(file: str) -> str:
+    if "\0" in file:
+        raise _Unreadable("is not a path")
+    try:
+        status = Path(file).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _Unreadable(
+                f"expected a file, got {'a folder' if stat.S_ISDIR(status.st_mode) else 'a special file'}"
+            )
+        with open(file, "rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise _Unreadable("there is no such file; check the path") from None
+    except OSError as error:
+        raise _Unreadable(f"can not be read: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise _Unreadable(f"expected at most {MAX_BYTES // 2**20} MiB, got more; split the file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _Unreadable(
+            f"expected UTF-8 text, got the byte 0x{data[error.start]:02x} at {error.start:,}; save it as UTF-8"
+        ) from None
+
+
+def _yaml(text: str) -> Iterator[object]:
+    number = 0
+    try:
+        for value in documents(text):
+            number += 1
+            yield value
+    except Refusal as refusal:
+        raise _Unreadable(refusal.reason, number + 1) from None
+
+
+def _json(text: str) -> Iterator[object]:
+    if not text.strip():
+        return
+    value = _json_value(text, 0)
+    yield from value if isinstance(value, list) else [value]
+
+
+def _json_lines(text: str) -> Iterator[object]:
+    # Not splitlines(): it also cuts at U+2028, which may stand inside a string.
+    for number, line in enumerate(filter(str.strip, text.split("\n")), 1):
+        yield _json_value(line, number)
+
+
+def _json_value(text: str, document: int) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise _Unreadable(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}", document) from None
+    except RecursionError:
+        raise _Unreadable(f"is nested deeper than {MAX_DEPTH} levels; a job needs four", document) from None
+    except ValueError as error:  # a key twice, or a number of thousands of digits
+        raise _Unreadable(str(error), document) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"the key {key!r} stands twice; keep one")
+        result[key] = value
+    return result

@@ -1,0 +1,117 @@
+"""The output folder: what files are called, who owns a name, and the record beside each output."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import tempfile
+import unicodedata
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipelines.job import DEFAULT_FPS, Job, parse, recipe
+from pipelines.media import MediaError, Pixels, read_recipe, write_picture, write_record, write_video
+from pipelines.refusal import Refusal
+from pipelines.version import __version__
+
+PACKAGES = ("torch", "diffusers", "transformers", "numpy")
+SUFFIXES = (".json", ".png", ".mp4")
+
+
+class OutputFolder:
+    """A folder of outputs. A name belongs to the job that wrote it: that job writes it again, another gets NAME-2."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._taken: set[str] = set()
+
+    def probe(self) -> None:
+        """Try to make the folder and write in it, and leave no trace.
+
+        Raises:
+            OSError: it can not be done.
+        """
+        missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        made: list[Path] = []
+        try:
+            for path in reversed(missing):
+                path.mkdir()
+                made.append(path)
+            with tempfile.TemporaryFile(dir=self.folder) as trial:
+                trial.write(b"diorama")
+        finally:
+            for path in reversed(made):
+                path.rmdir()
+
+    def claim(self, job: Job, document: int) -> str:
+        """The file stem for `job`: its name or TASK-NNN, with -2, -3, ... when another job's outputs stand there."""
+        stem = job.name or f"{job.task}-{document:03d}"
+        for candidate in _candidates(stem):
+            key = unicodedata.normalize("NFC", candidate).casefold()
+            if key not in self._taken and self._is_free_for(job, candidate):
+                self._taken.add(key)
+                return candidate
+        raise AssertionError("there is always a next number")
+
+    def save(self, job: Job, stem: str, frames_FHW: Pixels, rendered: Mapping[str, Any]) -> list[Path]:
+        """Write the outputs of `job` and, last, the record that makes them complete; returns all but the record.
+
+        Args:
+            job: what was rendered.
+            stem: the name that `claim` gave.
+            frames_FHW: [F, H, W, 3 or 4]; one frame is a picture, more are a video.
+            rendered: what the engine tells: resolved settings, warnings, counts, device, seconds.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        inside = {"diorama": __version__, "job": recipe(job)}
+        if len(frames_FHW) == 1:
+            files = [self.folder / f"{stem}.png"]
+            write_picture(files[0], frames_FHW[0], inside)
+        else:
+            # Tasks that can not say so take what a text job would.
+            fps, exact = getattr(job, "fps", DEFAULT_FPS), getattr(job, "png_frames", False)
+            files = write_video(self.folder / f"{stem}.mp4", frames_FHW, fps, inside, exact)
+        outputs = {file.relative_to(self.folder).as_posix(): _sha256(file) for file in files}
+        record = {**inside, **rendered, "versions": versions(), "outputs": outputs}
+        write_record(self.folder / f"{stem}.json", record)
+        return files
+
+    def _is_free_for(self, job: Job, stem: str) -> bool:
+        paths = [path for suffix in SUFFIXES if (path := self.folder / f"{stem}{suffix}").exists()]
+        if getattr(job, "png_frames", False) and (self.folder / stem).exists():
+            paths.append(self.folder / stem / "0000.png")
+        return all(_holds(path, job) for path in paths)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what a picture looks like, without importing them."""
+    found = {"diorama": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def _candidates(stem: str) -> Iterator[str]:
+    yield stem
+    number = 1
+    while True:
+        number += 1
+        yield f"{stem}-{number}"
+
+
+def _holds(path: Path, job: Job) -> bool:
+    """Whether `path` is an output of `job`. What can not be read is somebody else's."""
+    try:
+        return parse(read_recipe(path)["job"]) == job
+    except (MediaError, Refusal):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

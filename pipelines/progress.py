@@ -1,0 +1,68 @@
+"""How far a render is, on standard error: one moving line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TextIO
+
+BAR = 24
+
+
+class Progress:
+    """Shows jobs done, the step of the current ones and the time left.
+
+    A job counts as many steps as it has, so the time left is right when jobs differ in length.
+    """
+
+    def __init__(self, stream: TextIO, jobs: int, steps: int, quiet: bool = False) -> None:
+        self.stream = stream
+        self.jobs = jobs
+        self.steps = steps
+        self.quiet = quiet
+        self.moving = not quiet and stream.isatty()
+        self.done_steps = 0
+        self.started = time.monotonic()
+
+    def step(self, first: int, count: int, step: int, steps: int) -> None:
+        """Jobs `first` to `first + count - 1` (from 1) have taken `step` of `steps` steps together."""
+        if not self.moving:
+            return
+        done = self.done_steps + step * count
+        share = min(1.0, done / max(1, self.steps))
+        left = (time.monotonic() - self.started) * (1 - share) / share if share else 0.0
+        bar = "#" * round(BAR * share)
+        which = f"job {first}" if count == 1 else f"jobs {first}-{first + count - 1}"
+        line = f"[{bar:<{BAR}}] {which} of {self.jobs}, step {step} of {steps}, {duration(left)} left"
+        self._draw(line)
+
+    def finish(self, count: int, steps: int) -> None:
+        """`count` jobs of `steps` steps each are over, well or not."""
+        self.done_steps += count * steps
+
+    def say(self, line: str, urgent: bool = False) -> None:
+        """A line that stays; `urgent` ones are said even when quiet."""
+        if self.quiet and not urgent:
+            return
+        self.clear()
+        print(line, file=self.stream, flush=True)
+
+    def clear(self) -> None:
+        """Take the moving line away."""
+        if self.moving:
+            self._draw("")
+
+    def _draw(self, line: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        self.stream.write(f"\r\x1b[K{line[:width]}")
+        self.stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

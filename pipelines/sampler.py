@@ -1,0 +1,162 @@
+"""The one sampling loop, and the scheduler layer under it. Every task runs through here.
+
+Times are flow matching's: noise level sigma 1 is pure noise and 0 is data. The schedulers are diffusers'.
+Shape suffixes: B jobs, N picture tokens, C numbers in a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.mmdit import AuxiliaryHead, MMDiT
+from models.plan import TokenPlan
+
+Progress = Callable[[int, int], bool]
+
+
+class Cancelled(Exception):
+    """The progress callback asked to stop; nothing is wrong."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How predictions are combined.
+
+    Args:
+        scale: classifier-free guidance (2207.12598), stock's convention: 1 is none.
+        interval: noise levels at which it acts (2404.07724).
+        internal: Internal Guidance scale w in D_aux + w (D - D_aux) (2512.24176); None is off.
+    """
+
+    scale: float = 1.0
+    interval: tuple[float, float] = (0.0, 1.0)
+    internal: float | None = None
+
+    def acts_at(self, sigma: float) -> bool:
+        """Whether the unconditional half has to be computed at this noise level."""
+        return self.scale > 1 and self.interval[0] <= sigma <= self.interval[1]
+
+
+def build_scheduler(name: str, config: Mapping[str, Any], steps: int, tokens: int) -> Any:
+    """A diffusers scheduler with its timesteps set.
+
+    Args:
+        name: euler | heun | unipc | dpm++.
+        config: the checkpoint's scheduler configuration.
+        steps: sampling steps. Heun evaluates the model twice in all but the last.
+        tokens: picture tokens N, for resolution-dependent shift where the checkpoint asks for it.
+    """
+    import diffusers
+    import numpy as np
+    from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
+
+    dynamic = bool(config.get("use_dynamic_shifting", False))
+    mu = compute_empirical_mu(image_seq_len=tokens, num_steps=steps)
+    sigmas = np.linspace(1.0, 1 / steps, steps)
+    if name == "euler":
+        scheduler = diffusers.FlowMatchEulerDiscreteScheduler.from_config(config)
+        scheduler.set_timesteps(sigmas=sigmas, mu=mu)
+        return scheduler
+    shift = float(np.exp(mu)) if dynamic else float(config.get("shift", 1.0))
+    if name == "heun":
+        scheduler = diffusers.FlowMatchHeunDiscreteScheduler(shift=shift)
+        scheduler.set_timesteps(steps)
+        return scheduler
+    options = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift}
+    if name == "unipc":
+        scheduler = diffusers.UniPCMultistepScheduler(**options)
+    elif name == "dpm++":
+        scheduler = diffusers.DPMSolverMultistepScheduler(algorithm_type="dpmsolver++", **options)
+    else:
+        raise ValueError(f"no scheduler {name!r}; expected euler, heun, unipc or dpm++")
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+def draw_noise(seeds: Sequence[int], channels: int, height: int, width: int, frames: int = 1) -> Tensor:
+    """[B, frames * height * width, C] standard normal noise, one CPU generator for each job.
+
+    A job's noise depends on its seed and shape alone, whatever batch or device it is rendered in. For one frame it
+    is the noise that stock FLUX.2 pipelines draw.
+    """
+    rows = []
+    for seed in seeds:
+        generator = torch.Generator("cpu").manual_seed(seed)
+        latent = torch.randn((frames, channels, height, width), generator=generator)
+        rows.append(latent.permute(0, 2, 3, 1).reshape(-1, channels))
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def sample(
+    model: MMDiT,
+    plan: TokenPlan,
+    noise: Tensor,
+    context: Tensor,
+    scheduler: Any,
+    guidance: Guidance,
+    *,
+    negative: Tensor | None = None,
+    clean: Tensor | None = None,
+    auxiliary: AuxiliaryHead | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Turn noise into tokens along the plan; given tokens are put back clean after every step.
+
+    Args:
+        model: predicts velocities.
+        plan: the task. Its given picture tokens come from `clean` and stand at timestep 0.
+        noise: [B, N, C] in the plan's request order.
+        context: [B, N_context, X] prompt (and speech) features.
+        scheduler: from `build_scheduler`.
+        guidance: scales; with a scale above 1 `negative` is needed.
+        negative: [B, N_context, X] features of the negative prompts.
+        clean: [B, N, C] clean tokens; only the plan's given ones are read.
+        auxiliary: the head behind `guidance.internal`.
+        progress: called with (step, steps) after each model step; False cancels.
+
+    Raises:
+        Cancelled: `progress` said so.
+        ValueError: guidance without what it needs, or given tokens without `clean`.
+    """
+    if guidance.scale > 1 and negative is None:
+        raise ValueError("guidance above 1 needs the negative prompt's context")
+    if guidance.internal is not None and auxiliary is None:
+        raise ValueError("Internal Guidance needs a checkpoint with an auxiliary head")
+    device, dtype = model.device, model.dtype
+    given = torch.from_numpy(plan.given[plan.context_tokens :]).to(device)
+    if given.any() and clean is None:
+        raise ValueError("the plan has given tokens but no clean tokens came with it")
+    x = noise.to(device)
+    if clean is not None:
+        clean = clean.to(x)
+        x = torch.where(given[:, None], clean, x)
+    context = context.to(device, dtype)
+    both = context if negative is None else torch.cat([context, negative.to(device, dtype)])
+    head = auxiliary if guidance.internal is not None else None
+    scheduler.set_begin_index(0)
+    timesteps = scheduler.timesteps
+    for index, timestep in enumerate(timesteps):
+        # Float32 times 1e-3 as stock does it, so that both see the same number.
+        time = timestep.to(device).expand(len(x)).to(dtype) / 1000
+        guided = guidance.acts_at(float(timestep) / 1000)
+        tokens = torch.cat([x, x]).to(dtype) if guided else x.to(dtype)
+        times = torch.cat([time, time]) if guided else time
+        output = model(tokens, both if guided else context, times, plan=plan, auxiliary=head)
+        velocity = output.sample
+        if head is not None:
+            velocity = torch.lerp(output.auxiliary, velocity, guidance.internal)
+        if guided:
+            with_prompt, without = velocity.chunk(2)
+            velocity = without + guidance.scale * (with_prompt - without)
+        x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
+        if clean is not None:
+            x = torch.where(given[:, None], clean, x)
+        if progress is not None and not progress(index + 1, len(timesteps)):
+            raise Cancelled
+    return x

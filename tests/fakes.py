@@ -1,0 +1,67 @@
+"""An engine that draws flat colours at once, and writes down what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipelines.job import Job, Refusal, TextJob
+
+
+@dataclass
+class FakeEstimate:
+    tokens: int = 112
+    pairs: int = 112 * 112
+    flops: float = 1.5e9
+    warnings: list[str] = field(default_factory=list)
+    resolved: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class FakeRendered:
+    frames: np.ndarray
+    record: dict[str, Any]
+
+
+class FakeEngine:
+    """Prompts steer it: "refuse" is refused, "fail" fails, "odd" warns, "stop" is Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Job]] = []
+
+    def check(self, job: Job) -> FakeEstimate:
+        assert isinstance(job, TextJob)
+        if job.prompt == "refuse":
+            raise Refusal("model", "expected a checkpoint, got a folder without model_index.json")
+        return FakeEstimate(warnings=["the word 'odd' is unknown"] if job.prompt == "odd" else [])
+
+    def render(self, jobs: Sequence[Job], progress: Callable[[int, int], bool]) -> list[FakeRendered]:
+        self.batches.append(list(jobs))
+        for step in range(jobs[0].steps):
+            assert progress(step + 1, jobs[0].steps)
+        return [self._one(job) for job in jobs]
+
+    def _one(self, job: Job) -> FakeRendered:
+        assert isinstance(job, TextJob)
+        if job.prompt == "fail":
+            raise RuntimeError("out of\nmemory")
+        if job.prompt == "stop":
+            raise KeyboardInterrupt
+        width, height = job.size
+        frames = np.full((job.frames, height, width, 3), job.seed % 256, np.uint8)
+        warnings = list(self.check(job).warnings)
+        return FakeRendered(
+            frames, {"resolved": {}, "warnings": warnings, "tokens": 112, "device": "fake", "seconds": 0.1}
+        )
+
+
+def groups(jobs: Sequence[Job]) -> list[list[int]]:
+    """Indices of jobs of one size."""
+    found: dict[Any, list[int]] = {}
+    for index, job in enumerate(jobs):
+        assert isinstance(job, TextJob)
+        found.setdefault((job.size, job.frames, job.steps), []).append(index)
+    return list(found.values())

@@ -1,0 +1,1 @@
+"""Datasets, objectives, trainer and evaluation; the Papercut world."""
