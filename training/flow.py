@@ -130,7 +130,9 @@ class FlowStage(Stage):
             axes_dims_rope=(config.head_dim // 4,) * 4,
             guidance_embeds=False,
         ).use_plans(materialised)
-        self.auxiliary = AuxiliaryHead(width, codec.channels, config.auxiliary_block)
+        self.auxiliary = AuxiliaryHead(
+            width=width, out_channels=codec.channels, block=config.auxiliary_block
+        )
         self._initialise()
         self.frozen = {"codec": codec}  # in a dict, so that its weights are not the stage's
         if config.compile:

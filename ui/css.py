@@ -76,30 +76,45 @@ footer { display: none !important; }
 .seed { align-items: flex-end; gap: 10px !important; }
 #dice { height: 42px; margin-bottom: 0; }
 .quiet { box-shadow: none !important; }
-.more { padding: 0 !important; border-top: 1px dashed var(--border-color-primary) !important; padding-top: 14px !important; }
+.more {
+  padding: 0 !important; border-top: 1px dashed var(--border-color-primary) !important;
+  padding-top: 14px !important;
+}
 .more > button { padding: 0 !important; font-weight: 600; }
+#problem:not(:has(.note)) { display: none; }
 #render { margin-top: 4px; padding: 14px; font-size: 18px; letter-spacing: 0.01em; }
 #render:active { transform: translateY(1px); }
-input[type="range"] { accent-color: var(--slider-color); }
+.gradio-container input[type="range"]::-webkit-slider-thumb {
+  box-shadow: 0 0 0 1px var(--border-color-accent), 0 2px 4px rgba(60, 42, 18, 0.25);
+}
+.gradio-container input[type="range"]::-moz-range-thumb { box-shadow: 0 0 0 1px var(--border-color-accent); }
+@media (min-width: 900px) { .easel-side { position: sticky; top: 18px; } }
 
-.tries { display: flex; flex-wrap: wrap; gap: 8px; margin-top: -6px; }
+.tries { display: flex; flex-wrap: wrap; gap: 7px; margin-top: -6px; }
 .tries button {
-  padding: 5px 12px; border: 0; border-radius: 999px; background: var(--faint); color: var(--body-text-color-subdued);
+  margin: 0 !important; padding: 4px 12px; border: 0; border-radius: 999px; box-shadow: none !important;
+  background: var(--faint); color: var(--body-text-color-subdued);
   font: italic 14px/1.35 var(--serif); text-align: left; cursor: pointer; transition: color 0.15s, transform 0.15s;
 }
 .tries button:hover { color: var(--body-text-color); transform: translateY(-1px); }
 
 .stage { display: flex; flex-direction: column; align-items: center; gap: 14px; text-align: center; }
-.stage.empty { padding: 44px 10px 50px; color: var(--body-text-color-subdued); font: italic 17px/1.5 var(--serif); gap: 2px; }
+.stage.empty {
+  padding: 44px 10px 50px; color: var(--body-text-color-subdued); font: italic 17px/1.5 var(--serif); gap: 2px;
+}
 .stage.empty p { margin: 0; } .easel { width: 210px; margin-bottom: 14px; }
 .mount {
   margin: 4px 0 2px; padding: 16px; max-width: 100%; background: var(--mat); border-radius: 6px;
   box-shadow: var(--lift-small); box-sizing: border-box;
 }
-.mount img, .mount video { display: block; margin: 0 !important; max-width: 100%; height: auto; border-radius: 2px; box-shadow: 0 0 0 1px var(--edge); }
+.mount img, .mount video {
+  display: block; margin: 0 !important; max-width: 100%; height: auto; border-radius: 2px;
+  box-shadow: 0 0 0 1px var(--edge);
+}
 .stage.done .mount { animation: settle 0.5s cubic-bezier(0.2, 0.8, 0.3, 1); }
 .mount.blank > div {
-  max-width: 100%; border-radius: 2px; background: linear-gradient(100deg, var(--faint) 35%, var(--sheet) 50%, var(--faint) 65%);
+  max-width: 100%; border-radius: 2px;
+  background: linear-gradient(100deg, var(--faint) 44%, var(--sheet) 50%, var(--faint) 56%);
   background-size: 300% 100%;
 }
 .stage.running .mount.blank > div { animation: light 2.4s linear infinite; }
@@ -108,10 +123,17 @@ input[type="range"] { accent-color: var(--slider-color); }
 @keyframes settle { from { opacity: 0; transform: translateY(-8px) scale(1.015); } }
 .say { margin: 0; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 .bar { width: min(100%, 420px); height: 10px; border-radius: 6px; background: var(--faint); overflow: hidden; }
-.bar i { display: block; height: 100%; border-radius: 6px; background: var(--slider-color); transition: width 0.6s ease; }
-.caption, .detail .words { margin: 0; font: italic 17px/1.45 var(--serif); overflow-wrap: anywhere; text-wrap: balance; }
+.bar i {
+  display: block; height: 100%; border-radius: 6px; background: var(--slider-color); transition: width 0.6s ease;
+}
+.caption, .detail .words {
+  margin: 0; font: italic 17px/1.45 var(--serif); overflow-wrap: anywhere; text-wrap: balance;
+}
 .stage .caption { max-height: 9em; overflow-y: auto; }
-.stage.done .caption { order: 1; } .stage.done .note { order: 2; } .stage.done .facts { order: 3; } .stage.done .links { order: 4; }
+.stage.done .caption { order: 1; }
+.stage.done .note { order: 2; }
+.stage.done .facts { order: 3; }
+.stage.done .links { order: 4; }
 .note {
   margin: 0; padding: 8px 14px; border-radius: 10px; background: var(--note); border: 1px solid var(--note-edge);
   color: var(--note-ink); text-align: left; overflow-wrap: anywhere;
@@ -131,30 +153,47 @@ input[type="range"] { accent-color: var(--slider-color); }
 
 .line h2 { margin: 4px 0 8px; font: 600 15px/1.2 var(--serif); color: var(--body-text-color-subdued); }
 .line ul { list-style: none; margin: 0; padding: 0; }
-.line li { display: flex; align-items: center; gap: 12px; margin: 0; padding: 7px 0; border-top: 1px dashed var(--border-color-primary); }
+.line li {
+  display: flex; align-items: center; gap: 12px; margin: 0; padding: 7px 0;
+  border-top: 1px dashed var(--border-color-primary);
+}
 .line .what {
   flex: 1; min-width: 0; padding: 0; border: 0; background: none; color: inherit; text-align: left; cursor: pointer;
   font: italic 15.5px/1.4 var(--serif); overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
 }
 .line .what:hover { text-decoration: underline; }
-.line .how { color: var(--body-text-color-subdued); font-size: 13.5px; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.line .how {
+  color: var(--body-text-color-subdued); font-size: 13.5px; font-variant-numeric: tabular-nums;
+  white-space: nowrap;
+}
 .line .drop {
-  width: 30px; height: 30px; border: 0; border-radius: 50%; background: var(--faint); color: inherit; font-size: 17px; line-height: 1; cursor: pointer;
+  width: 30px; height: 30px; border: 0; border-radius: 50%; background: var(--faint); color: inherit;
+  font-size: 17px; line-height: 1; cursor: pointer;
 }
 
-.wall { display: grid; grid-template-columns: repeat(auto-fill, minmax(176px, 1fr)); gap: 24px; list-style: none; margin: 8px 0 0; padding: 0; }
+.wall {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(176px, 1fr)); gap: 24px; list-style: none;
+  margin: 8px 0 0; padding: 0;
+}
 .wall li { margin: 0; padding: 0; }
 .print {
-  display: flex; flex-direction: column; width: 100%; height: 100%; padding: 12px 12px 14px; gap: 10px; border: 1px solid var(--edge); border-radius: 6px;
+  display: flex; flex-direction: column; width: 100%; height: 100%; padding: 12px 12px 14px; gap: 10px;
+  border: 1px solid var(--edge); border-radius: 6px;
   background: var(--sheet); color: inherit; text-align: left; cursor: pointer; box-shadow: var(--lift-small);
   transition: transform 0.18s ease, box-shadow 0.18s ease;
 }
 .print:hover { transform: translateY(-4px) rotate(-0.4deg); box-shadow: var(--lift); }
 .wall li:nth-child(even) .print:hover { transform: translateY(-4px) rotate(0.4deg); }
-.print > span { display: grid; place-items: center; aspect-ratio: 1; background: var(--mat); border-radius: 3px; overflow: hidden; }
+.print > span {
+  display: grid; place-items: center; aspect-ratio: 1; background: var(--mat); border-radius: 3px;
+  overflow: hidden;
+}
 .print img, .print video { width: 100%; height: 100%; margin: 0 !important; object-fit: contain; }
 .print .lost { font: italic 15px/1.3 var(--serif); color: var(--body-text-color-subdued); }
-.print em { font: italic 14.5px/1.4 var(--serif); display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden; overflow-wrap: anywhere; }
+.print em {
+  font: italic 14.5px/1.4 var(--serif); display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical;
+  overflow: hidden; overflow-wrap: anywhere;
+}
 .chosen { margin-bottom: 22px; }
 .detail { display: flex; gap: 30px; align-items: flex-start; }
 .detail .mount { flex: 0 1 auto; } .detail > div { flex: 1; min-width: 220px; }
@@ -165,7 +204,9 @@ input[type="range"] { accent-color: var(--slider-color); }
 @media (max-width: 760px) {
   .gradio-container.gradio-container { padding: 0 12px 28px !important; }
   .banner { margin-top: 10px; } .banner > svg { height: 116px; }
-  .banner .title { left: 20px; top: 20px; } .banner h1 { font-size: 32px; } .banner .title p { font-size: 15px; margin-top: 5px; }
+  .banner .title { left: 20px; top: 20px; }
+  .banner h1 { font-size: 32px; }
+  .banner .title p { font-size: 15px; margin-top: 5px; }
   .sheet { padding: 20px 18px !important; }
   .wall { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: 14px; }
   .detail { flex-direction: column; align-items: center; } .detail > div { width: 100%; }

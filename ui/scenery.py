@@ -19,8 +19,10 @@ BANNER = """
     <circle class="star" cx="1150" cy="70" r="1.6"/><circle class="star" cx="418" cy="40" r="1.5"/>
   </g>
   <circle class="sun" cx="930" cy="62" r="34" filter="url(#lift)"/>
-  <path class="cloud" filter="url(#lift)" d="M690 78c2-13 21-17 28-6 6-13 28-9 28 4 11-2 17 11 8 17h-60c-11 0-13-14-4-15z"/>
-  <path class="cloud" filter="url(#lift)" d="M1040 60c1-10 16-13 22-4 5-10 22-7 22 3 9-2 13 9 6 13h-47c-8 0-10-11-3-12z"/>
+  <path class="cloud" filter="url(#lift)"
+    d="M690 78c2-13 21-17 28-6 6-13 28-9 28 4 11-2 17 11 8 17h-60c-11 0-13-14-4-15z"/>
+  <path class="cloud" filter="url(#lift)"
+    d="M1040 60c1-10 16-13 22-4 5-10 22-7 22 3 9-2 13 9 6 13h-47c-8 0-10-11-3-12z"/>
   <path class="hill-3" filter="url(#lift)" d="M0 118C160 72 300 96 450 112S760 66 930 92s200 4 270 14v64H0z"/>
   <path class="hill-2" filter="url(#lift)" d="M0 140c140-22 250 12 400 2s250-44 420-24 260 30 380 4v48H0z"/>
   <g filter="url(#lift)" class="wood">

@@ -16,7 +16,7 @@ from ui.files import address, stored
 from ui.scenery import EASEL
 
 MAX_RECORD = 2**20  # bytes; a record of a picture has some thousand
-LARGEST = 480  # pixels on the page that a small picture is enlarged to
+LARGEST, MOST = 400, 3.0  # pixels on the page that a small picture is enlarged to, and how many times at most
 WORDS = {"queued": "waiting", "running": "rendering", "done": "done", "failed": "failed", "cancelled": "cancelled"}
 
 
@@ -42,7 +42,7 @@ def stage(row: Row | None, ahead: int, folder: Path, health: str) -> str:
 def picture(row: Row) -> str:
     """The picture or video of a finished row on its mount."""
     width, height = _size(row)
-    scale = max(1.0, min(LARGEST / max(width, height), 4.0))
+    scale = _scale(width, height)
     shape = f'width="{width}" height="{height}" style="width: {round(width * scale)}px"'
     source, words = address(row, 0), escape(prompt(row), quote=True)
     if row.files and row.files[0].endswith(".mp4"):
@@ -133,7 +133,7 @@ def _bar(share: float) -> str:
 def _blank(row: Row) -> str:
     """A sheet of the picture's shape, where the picture will be."""
     width, height = _size(row)
-    scale = min(LARGEST / max(width, height), 4.0)
+    scale = _scale(width, height)
     return (
         f'<figure class="mount blank"><div style="width: {round(width * scale)}px; '
         f'aspect-ratio: {width} / {height}"></div></figure>'
@@ -167,6 +167,10 @@ def _downloads(row: Row) -> str:
 def _size(row: Row) -> tuple[int, int]:
     size = row.job.get("size") or (1, 1)
     return int(size[0]), int(size[1])
+
+
+def _scale(width: int, height: int) -> float:
+    return max(1.0, min(LARGEST / max(width, height), MOST))
 
 
 def _record(row: Row, folder: Path) -> dict[str, Any]:

@@ -14,19 +14,19 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.job import MAX_CHARACTERS, MAX_GUIDANCE, MAX_STEPS, SIDE_STEP, Job, Refusal, TextJob, parse
+from pipelines.job import MAX_CHARACTERS, SIDE_STEP, Job, Refusal, TextJob, parse
 from pipelines.queue import Queue, Row
 from ui.status import refused, stage, waiting
 
 SIDES = (64, 192)  # pixels; what the embedded checkpoint draws
+MOST_STEPS, MOST_GUIDANCE = 100, 15  # of the sliders; beyond them a picture only takes longer, or breaks
 MODELS = ("papercut",)
 SCHEDULERS = ("euler", "heun", "unipc", "dpm++")
 PACE = 0.7  # seconds between two looks at the queue
 EXAMPLES = (
-    "a red circle left of a blue star on a white background",
-    "a yellow ring below a red heart by the sea",
     "three white circles in a meadow",
     "a large orange star under a night sky",
+    "a yellow ring below a red heart by the sea",
 )
 
 # One listener on the part itself, for what stands in it comes and goes.
@@ -173,9 +173,9 @@ def _form() -> tuple[list[Any], gr.Button, gr.HTML]:
         width = gr.Slider(low, high, standard.size[0], step=SIDE_STEP, label="Width", min_width=130, elem_id="width")
         height = gr.Slider(low, high, standard.size[1], step=SIDE_STEP, label="Height", min_width=130, elem_id="height")
     with gr.Row(elem_classes="pair"):
-        steps = gr.Slider(1, MAX_STEPS, standard.steps, step=1, label="Steps", min_width=130, elem_id="steps")
+        steps = gr.Slider(1, MOST_STEPS, standard.steps, step=1, label="Steps", min_width=130, elem_id="steps")
         guidance = gr.Slider(
-            0, MAX_GUIDANCE, standard.guidance, step=0.1, label="Guidance", min_width=130, elem_id="guidance"
+            0, MOST_GUIDANCE, standard.guidance, step=0.1, label="Guidance", min_width=130, elem_id="guidance"
         )
     with gr.Row(elem_classes="seed"):
         seed = gr.Number(standard.seed, label="Seed", precision=0, minimum=0, scale=1, min_width=120, elem_id="seed")
@@ -186,7 +186,7 @@ def _form() -> tuple[list[Any], gr.Button, gr.HTML]:
             end = gr.Slider(0, 1, standard.guidance_interval[1], step=0.05, label="Guided to", min_width=130)
         with gr.Row(elem_classes="pair"):
             internal = gr.Number(
-                None, label="Internal guidance", info="empty is off", minimum=0, maximum=MAX_GUIDANCE, min_width=130
+                None, label="Internal guidance", info="empty is off", minimum=0, maximum=MOST_GUIDANCE, min_width=130
             )
             scheduler = gr.Dropdown(
                 SCHEDULERS, value=standard.scheduler, label="Scheduler", info="how a step is taken", min_width=130

@@ -1,0 +1,131 @@
+"""What `diorama train RUN.yaml` does: autoencoder, then prompt encoder and transformer, then the checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import yaml
+from diffusers import AutoencoderKLFlux2
+from pydantic import ValidationError
+from transformers import Qwen3ForCausalLM
+
+from models.checkpoint import CheckpointError, describe
+from models.codec import Codec
+from pipelines.refusal import Refusal
+
+from .autoencoder import AutoencoderConfig, AutoencoderStage
+from .config import Strict
+from .export import export, gather_text_encoder
+from .flow import FlowConfig, FlowStage
+from .papercut import World
+from .trainer import Trainer
+
+
+class RunConfig(Strict):
+    """A training run.
+
+    `folder` holds the run's state and pictures; `checkpoint` is written when the last stage ends. With `start_from`
+    (a checkpoint of the same sizes) its weights are where the run begins, and its autoencoder is kept as it is.
+    """
+
+    seed: int = 1
+    folder: Path
+    checkpoint: Path
+    start_from: str | None = None
+    export_ema: float | None = None
+    autoencoder: AutoencoderConfig
+    transformer: FlowConfig
+
+
+def read_run(path: Path) -> RunConfig:
+    """The run that a YAML file describes.
+
+    Raises:
+        Refusal: not YAML, or not a run.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise Refusal("", f"{path} can not be read as YAML: {' '.join(str(error).split())}") from None
+    try:
+        return RunConfig.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise Refusal(place, f"{path}: {first['msg']}") from None
+
+
+def train(path: Path | str, *, device: str = "auto", stop_after: int | None = None) -> int:
+    """Run, or go on with, the training that `path` describes.
+
+    Args:
+        path: a YAML file, see `RunConfig`.
+        device: auto | cpu.
+        stop_after: stop each stage after so many further steps and save; for rehearsals.
+
+    Returns:
+        0 when the checkpoint was written, 1 when a stage was stopped before its end.
+    """
+    run = read_run(Path(path))
+    if device == "cpu":
+        run = run.model_copy(
+            update={
+                part: getattr(run, part).model_copy(
+                    update={"loop": getattr(run, part).loop.model_copy(update={"device": "cpu"})}
+                )
+                for part in ("autoencoder", "transformer")
+            }
+        )
+    torch.manual_seed(run.seed)
+    vae = _autoencoder(run, stop_after)
+    if vae is None:
+        return 1
+    stage = FlowStage(run.transformer, Codec(vae), World(seed=run.seed))
+    if run.start_from:
+        _take_weights(stage, run.start_from)
+    trainer = Trainer(stage, run.transformer.loop, run.folder / "transformer")
+    vae.to(trainer.accelerator.device)
+    trainer.run(stop_after)
+    if trainer.step < run.transformer.loop.steps:
+        return 1
+    trainer.ema.swap(trainer.weights, run.export_ema or run.transformer.loop.ema[0])
+    export(stage.cpu(), vae.cpu(), run.checkpoint)
+    trainer.say(f"the checkpoint is in {run.checkpoint}; score it with `python -m training.evaluate {run.checkpoint}`")
+    return 0
+
+
+def _autoencoder(run: RunConfig, stop_after: int | None) -> AutoencoderKLFlux2 | None:
+    """The autoencoder in the precision it will be stored in; None where its training was stopped."""
+    done = run.folder / "vae"
+    if run.start_from:
+        try:
+            done = describe(run.start_from).folder / "vae"
+        except CheckpointError as error:
+            raise Refusal("start_from", str(error)) from None
+    elif not (done / "config.json").exists():
+        stage = AutoencoderStage(run.autoencoder, run.seed)
+        trainer = Trainer(stage, run.autoencoder.loop, run.folder / "autoencoder")
+        trainer.run(stop_after)
+        if trainer.step < run.autoencoder.loop.steps:
+            return None
+        trainer.ema.swap(trainer.weights, run.autoencoder.loop.ema[0])
+        # Latents must be those of the stored bfloat16 weights, so rounding comes before calibration.
+        stage.vae.to(torch.bfloat16).to(torch.float32)
+        stage.calibrate()
+        stage.vae.to(torch.bfloat16).save_pretrained(done)
+    vae = AutoencoderKLFlux2.from_pretrained(done, torch_dtype=torch.float32, use_safetensors=True)
+    return vae.eval().requires_grad_(False)
+
+
+def _take_weights(stage: FlowStage, name: str) -> None:
+    """Weights of a checkpoint into a stage that has not begun."""
+    folder = describe(name).folder
+    options = {"use_safetensors": True, "local_files_only": True}
+    transformer = type(stage.transformer).from_pretrained(
+        folder, subfolder="transformer", torch_dtype=torch.float32, **options
+    )
+    stage.transformer.load_state_dict(transformer.state_dict())
+    gather_text_encoder(stage, Qwen3ForCausalLM.from_pretrained(folder / "text_encoder", dtype=torch.float32, **options))
+    head = type(stage.auxiliary).from_pretrained(folder, subfolder="auxiliary", torch_dtype=torch.float32, **options)
+    stage.auxiliary.load_state_dict(head.state_dict())
