@@ -138,12 +138,16 @@ def load(description: Description, device: torch.device | str = "cpu", dtype: to
     """
     import torch
     from diffusers import AutoencoderKLFlux2
+    from diffusers.utils import logging as diffusers_logging
     from transformers import Qwen2TokenizerFast, Qwen3ForCausalLM
+    from transformers.utils import logging as transformers_logging
 
     from .codec import Codec
     from .mmdit import AuxiliaryHead, MMDiT
     from .prompt import PromptEncoder
 
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()  # a bar for each component says nothing that the job's own bar does not
     device = torch.device(device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     folder = description.folder

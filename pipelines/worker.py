@@ -118,8 +118,13 @@ def hold(folder: Path, stop: threading.Event) -> BinaryIO | None:
     return None
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Serve the folder named on the command line; 0 when told to stop, 2 when the folder can not be served."""
+def main(words: Sequence[str] | None = None, engine: Renderer | None = None) -> int:
+    """Serve the folder named on the command line; 0 when told to stop, 2 when the folder can not be served.
+
+    Args:
+        words: the words after the program's name; None takes the process's own.
+        engine: what renders instead of `pipelines.engine`, for tests.
+    """
     parser = argparse.ArgumentParser(prog="python -m pipelines.worker", description="Render a studio's queue.")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the studio's output folder")
     folder: Path = parser.parse_args(words).folder
@@ -139,10 +144,14 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     with lock:
         queue.recover()
-        from pipelines.engine import Engine
-
-        serve(queue, folder, Engine(), stop)
+        serve(queue, folder, engine or _load_engine(), stop)
     return 0
+
+
+def _load_engine() -> Renderer:
+    from pipelines.engine import Engine
+
+    return Engine()
 
 
 def _await_end(stop: threading.Event) -> None:

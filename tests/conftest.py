@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # Set before any library reads them: a test that would reach out fails at once and not after a timeout.
@@ -12,3 +14,11 @@ os.environ.update({"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "
 # Tests do not judge time, and in continuous integration the same examples are drawn on every run.
 settings.register_profile("diorama", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("diorama")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkpoint with random weights. Torch is loaded by the tests that ask for it."""
+    from tests.tiny import tiny_checkpoint
+
+    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")

@@ -23,7 +23,8 @@ from models.prompt import PromptEncoder
 from pipelines.text import text_plan
 
 from .config import LoopConfig, Strict
-from .papercut import Scene, World, render, vocabulary
+from .evaluate import judge, read
+from .papercut import TWO, Scene, World, render, vocabulary
 from .trainer import Stage
 
 
@@ -266,14 +267,12 @@ class FlowStage(Stage):
         """A sheet of fixed captions, held-out loss, and the parser's score on unseen captions."""
         from PIL import Image
 
-        world = World(seed=99, split="unseen", colours=self.world.colours, shapes=self.world.shapes)
+        world = World(seed=99, split="unseen", mixture=TWO, colours=self.world.colours, shapes=self.world.shapes)
         scenes = [world.scene(i) for i in range(48)]
         pictures = torch.cat([self.draw([s.caption for s in scenes[k : k + 24]]) for k in (0, 24)]).cpu()
         sheet = pictures[:32].reshape(4, 8, 3, 128, 128).permute(0, 3, 1, 4, 2).reshape(512, 1024, 3)
         Image.fromarray((sheet * 255).round().byte().numpy()).save(folder / f"sheet-{step:06d}.png")
-        scores = self.held_out_loss()
-        try:
-            from .evaluate import score_pictures
-        except ImportError:
-            return scores
-        return scores | score_pictures(pictures, scenes)
+        verdicts = [judge(read(picture), scene) for picture, scene in zip(pictures, scenes, strict=True)]
+        names = ("ground", "colours", "shapes", "binding", "relation", "exact_two")
+        rates = {name: round(sum(getattr(v, name) for v in verdicts) / len(verdicts), 3) for name in names}
+        return self.held_out_loss() | rates

@@ -161,6 +161,10 @@ class Mixture:
     three: float = 0.08
 
 
+# What the embedded model is scored on: relation, two colours, two shapes, ground; sizes only where they are said.
+TWO = Mixture(single=0, related=1, listed=0, counted=0, three=0)
+
+
 @dataclass(frozen=True)
 class World:
     """The distribution of scenes. `scene(index)` depends on nothing but the fields here and the index."""

@@ -78,7 +78,7 @@ class Trainer:
 
     def __init__(self, stage: Stage, config: LoopConfig, folder: Path, say: Callable[[str], None] = print) -> None:
         self.config, self.folder, self.say = config, folder, say
-        self.accelerator = Accelerator(mixed_precision="bf16" if config.bf16 else "no", cpu=config.device == "cpu")
+        self.accelerator = Accelerator(cpu=config.device == "cpu")
         self.stage = stage.to(self.accelerator.device)
         self.names, self.weights = map(list, zip(*((n, p) for n, p in stage.named_parameters() if p.requires_grad), strict=True))
         matrices = [p for p in stage.matrices() if p.requires_grad] if config.muon else []
@@ -180,7 +180,8 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.config.lr * factor
-        with self.accelerator.autocast():
+        # Not accelerate's mixed precision, which is one setting a process: stages of a run may differ.
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.config.bf16):
             losses = self.stage(self.step)
         self.accelerator.backward(losses["total"])
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.config.clip)

@@ -21,10 +21,18 @@ CSS = """
   --sky: #2c2b58; --sun: #efe8cf; --cloud: #3c3a70; --far: #3c4a68; --middle: #2f4656; --near: #23393f;
   --title: #f4eee2; --night: 1; --note: #40381f; --note-edge: #6b5b27; --note-ink: #f3dd95;
   --bad: #4a2730; --bad-edge: #7c3b42; --bad-ink: #ffc9c3;
+  /* The theme's greys are paper; by night they are the sky's. */
+  --neutral-200: #3b374c; --neutral-600: #6a6484; --neutral-700: #454059; --neutral-800: #353147;
+  --neutral-900: #282536; --neutral-950: #1d1b29;
 }
 body { background: var(--body-background-fill); }
 /* Twice the class: gradio's own rule for the width is as specific as one. */
-.gradio-container.gradio-container { max-width: 1180px !important; margin: 0 auto; padding: 0 20px 40px !important; }
+.gradio-container.gradio-container {
+  box-sizing: border-box; width: 100%; min-width: 0; max-width: 1180px !important; margin: 0 auto;
+  padding: 0 24px 40px !important;
+}
+.gradio-container .main.fillable { width: 100%; min-width: 0; max-width: none !important; padding: 0 !important; }
+.gradio-container .main > .wrap, .gradio-container .contain { min-width: 0; }
 footer { display: none !important; }
 .gradio-container button:focus-visible, .gradio-container a:focus-visible {
   outline: 3px solid var(--input-border-color-focus); outline-offset: 2px;
@@ -114,11 +122,12 @@ footer { display: none !important; }
 .stage.done .mount { animation: settle 0.5s cubic-bezier(0.2, 0.8, 0.3, 1); }
 .mount.blank > div {
   max-width: 100%; border-radius: 2px;
-  background: linear-gradient(100deg, var(--faint) 44%, var(--sheet) 50%, var(--faint) 56%);
+  /* Not the shorthand: gradio reads rules back from the browser, which loses one that holds variables. */
+  background-image: linear-gradient(100deg, var(--faint) 44%, var(--sheet) 50%, var(--faint) 56%);
   background-size: 300% 100%;
 }
 .stage.running .mount.blank > div { animation: light 2.4s linear infinite; }
-.stage.failed .mount.blank, .stage.cancelled .mount.blank { opacity: 0.5; }
+.stage.failed, .stage.cancelled { padding: 26px 0; }
 @keyframes light { from { background-position: 100% 0; } to { background-position: -50% 0; } }
 @keyframes settle { from { opacity: 0; transform: translateY(-8px) scale(1.015); } }
 .say { margin: 0; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
@@ -126,7 +135,7 @@ footer { display: none !important; }
 .bar i {
   display: block; height: 100%; border-radius: 6px; background: var(--slider-color); transition: width 0.6s ease;
 }
-.caption, .detail .words {
+.caption, .told .words {
   margin: 0; font: italic 17px/1.45 var(--serif); overflow-wrap: anywhere; text-wrap: balance;
 }
 .stage .caption { max-height: 9em; overflow-y: auto; }
@@ -194,22 +203,20 @@ footer { display: none !important; }
   font: italic 14.5px/1.4 var(--serif); display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical;
   overflow: hidden; overflow-wrap: anywhere;
 }
-.chosen { margin-bottom: 22px; }
-.detail { display: flex; gap: 30px; align-items: flex-start; }
-.detail .mount { flex: 0 1 auto; } .detail > div { flex: 1; min-width: 220px; }
-.detail .facts, .detail .links { justify-content: flex-start; } .detail .words { font-size: 20px; margin-bottom: 14px; }
-.detail .without { margin: -6px 0 14px; color: var(--body-text-color-subdued); } .detail .links { margin-top: 18px; }
+.detail { gap: 30px !important; align-items: flex-start; margin-bottom: 22px; }
+.detail .mount { margin: 0 auto; width: fit-content; } .detail .column > .block { width: 100%; }
+.told .facts, .told .links { justify-content: flex-start; } .told .words { font-size: 20px; margin-bottom: 14px; }
+.told .without { margin: -6px 0 14px; color: var(--body-text-color-subdued); } .told .links { margin-top: 18px; }
 .actions, .pages { gap: 12px !important; } .pages { justify-content: center; margin-top: 22px; }
 
 @media (max-width: 760px) {
-  .gradio-container.gradio-container { padding: 0 12px 28px !important; }
+  .pair .reset-button { display: none; }
   .banner { margin-top: 10px; } .banner > svg { height: 116px; }
   .banner .title { left: 20px; top: 20px; }
   .banner h1 { font-size: 32px; }
   .banner .title p { font-size: 15px; margin-top: 5px; }
   .sheet { padding: 20px 18px !important; }
   .wall { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: 14px; }
-  .detail { flex-direction: column; align-items: center; } .detail > div { width: 100%; }
 }
 @media (prefers-reduced-motion: reduce) {
   .gradio-container * { animation: none !important; transition: none !important; }

@@ -42,20 +42,25 @@ def gallery_tab(queue: Queue, folder: Path, form: Form, go: Callable[[], Any], t
 
     def pick(event: gr.EventData) -> tuple[Any, ...]:
         row = queue.get(str(event.job))
-        return (detail(row, folder), row.id, gr.Row(visible=True)) if row else ("", "", gr.Row(visible=False))
+        if row is None:
+            return "", "", "", gr.Row(visible=False)
+        return picture(row) if row.files else "", words(row, folder), row.id, gr.Row(visible=True)
 
     def use(id: str) -> list[Any]:
         row = queue.get(id)
-        return [gr.skip()] * (len(form.fields) + 1) if row is None else [go(), *values_of(row.job)]
+        return [gr.skip()] * (len(form.fields) + 2) if row is None else [go(), "", *values_of(row.job)]
 
     offset = gr.Number(0, visible=False)
     chosen = gr.Textbox(visible=False)
-    with gr.Column(visible=False, elem_classes="sheet chosen", elem_id="chosen") as panel:
-        closer = gr.HTML()
-        with gr.Row(elem_classes="actions"):
-            take = gr.Button("Use these settings", variant="primary", elem_id="use", scale=0, min_width=190)
-            shut = gr.Button("Close", elem_classes="quiet", scale=0, min_width=90)
-    wall = gr.HTML(lambda: look(0)[0], js_on_load=PICK, elem_id="wall")
+    with gr.Row(visible=False, elem_classes="sheet detail", elem_id="chosen") as panel:
+        with gr.Column(scale=0, min_width=260):
+            large = gr.HTML(apply_default_css=False)
+        with gr.Column(scale=1, min_width=240):
+            told = gr.HTML(apply_default_css=False)
+            with gr.Row(elem_classes="actions"):
+                take = gr.Button("Use these settings", variant="primary", elem_id="use", scale=0, min_width=190)
+                shut = gr.Button("Close", elem_classes="quiet", scale=0, min_width=90)
+    wall = gr.HTML(lambda: look(0)[0], js_on_load=PICK, elem_id="wall", apply_default_css=False)
     with gr.Row(elem_classes="pages"):
         newer = gr.Button("Newer", visible=False, elem_classes="quiet", scale=0, min_width=110)
         older = gr.Button("Older", visible=False, elem_classes="quiet", scale=0, min_width=110)
@@ -64,9 +69,9 @@ def gallery_tab(queue: Queue, folder: Path, form: Form, go: Callable[[], Any], t
     quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     parts = [wall, newer, older]
     show = "() => document.getElementById('chosen')?.scrollIntoView({behavior: 'smooth', block: 'nearest'})"
-    wall.pick(pick, None, [closer, chosen, panel], **quick).then(None, js=show, api_visibility="private")
+    wall.pick(pick, None, [large, told, chosen, panel], **quick).then(None, js=show, api_visibility="private")
     shut.click(lambda: gr.Row(visible=False), None, panel, **quick)
-    take.click(use, chosen, [tabs, *form.fields], **quick)
+    take.click(use, chosen, [tabs, form.problem, *form.fields], **quick)
     newer.click(lambda at: turn(at, -PAGE), offset, [offset, *parts], **quick)
     older.click(lambda at: turn(at, PAGE), offset, [offset, *parts], **quick)
     timer.tick(look, offset, parts, **quick)
@@ -80,19 +85,18 @@ def prints(rows: list[Row]) -> str:
     return f'<ul class="wall">{"".join(f"<li>{_print(row)}</li>" for row in rows)}</ul>'
 
 
-def detail(row: Row, folder: Path) -> str:
-    """One render, large, with its words and settings."""
-    words = f'<p class="words">{escape(prompt(row))}</p>'
+def words(row: Row, folder: Path) -> str:
+    """What one render was asked for, its settings, and its files."""
+    said = f'<p class="words">{escape(prompt(row))}</p>'
     if row.job.get("negative_prompt"):
-        words += f'<p class="without">without {escape(str(row.job["negative_prompt"]))}</p>'
+        said += f'<p class="without">without {escape(str(row.job["negative_prompt"]))}</p>'
     if row.state == "failed":
-        words += f'<p class="note bad">{escape(row.message)}</p>'
-    shown = picture(row) if row.files else ""
-    return f'<div class="detail" data-id="{row.id}">{shown}<div>{words}{facts(row, folder)}</div></div>'
+        said += f'<p class="note bad">{escape(row.message)}</p>'
+    return f'<div class="told" data-id="{row.id}">{said}{facts(row, folder)}</div>'
 
 
 def _print(row: Row) -> str:
-    words = escape(prompt(row), quote=True)
+    caption = escape(prompt(row), quote=True)
     if row.files and row.files[0].endswith(".mp4"):
         inner = f'<video src="{address(row, 0)}" muted preload="metadata"></video>'
     elif row.files:
@@ -101,5 +105,5 @@ def _print(row: Row) -> str:
         inner = '<span class="lost">not rendered</span>'
     return (
         f'<button type="button" class="print" data-job="{row.id}" data-act="show">'
-        f"<span>{inner}</span><em>{words}</em></button>"
+        f"<span>{inner}</span><em>{caption}</em></button>"
     )

@@ -23,7 +23,7 @@ TITLE = "Diorama"
 def build(queue: Queue, folder: Path, check: Check, health: Callable[[], str] = str) -> gr.Blocks:
     """The page over `queue` and the output folder; see `ui.text.text_tab` for `check` and `health`."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(BANNER, js_on_load=LAMP, padding=False)
+        gr.HTML(BANNER, js_on_load=LAMP, apply_default_css=False)
         with gr.Tabs(elem_classes="tabs") as tabs:
             with gr.Tab("Text", id="text"):
                 form = text_tab(queue, folder, check, health)

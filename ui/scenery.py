@@ -13,7 +13,7 @@ BANNER = """
   </defs>
   <rect class="sky" width="1200" height="170"/>
   <g class="night" filter="url(#lift)">
-    <circle class="star" cx="120" cy="34" r="2.4"/><circle class="star" cx="300" cy="62" r="1.8"/>
+    <circle class="star" cx="64" cy="20" r="2"/><circle class="star" cx="300" cy="62" r="1.8"/>
     <circle class="star" cx="520" cy="24" r="2.2"/><circle class="star" cx="660" cy="52" r="1.6"/>
     <circle class="star" cx="780" cy="30" r="2.4"/><circle class="star" cx="1090" cy="26" r="2"/>
     <circle class="star" cx="1150" cy="70" r="1.6"/><circle class="star" cx="418" cy="40" r="1.5"/>

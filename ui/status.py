@@ -33,9 +33,9 @@ def stage(row: Row | None, ahead: int, folder: Path, health: str) -> str:
     elif row.state == "done":
         inner = picture(row) + _notes(row) + facts(row, folder)
     elif row.state == "failed":
-        inner = f'{_blank(row)}<p class="note bad" role="alert"><b>Not rendered.</b> {escape(row.message)}</p>'
+        inner = f'<p class="note bad" role="alert"><b>Not rendered:</b> {escape(row.message)}</p>'
     else:
-        inner = f'{_blank(row)}<p class="say">Cancelled.</p>'
+        inner = '<p class="say">Cancelled.</p>'
     return f'<div class="stage {row.state}" data-id="{row.id}">{inner}{_caption(row)}</div>'
 
 

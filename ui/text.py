@@ -61,7 +61,7 @@ class Form:
     """The fields of the tab, in the order in which `job_of` reads them and `values_of` fills them."""
 
     fields: list[Any]
-    timer: gr.Timer
+    problem: gr.HTML
 
 
 def job_of(
@@ -141,9 +141,9 @@ def text_tab(queue: Queue, folder: Path, check: Check, health: Callable[[], str]
         with gr.Column(scale=5, min_width=300, elem_classes="sheet form"):
             fields, render, problem = _form()
         with gr.Column(scale=6, min_width=300, elem_classes="sheet easel-side"):
-            easel = gr.HTML(lambda: look("")[0], elem_id="easel")
+            easel = gr.HTML(lambda: look("")[0], elem_id="easel", apply_default_css=False)
             stop = gr.Button("Cancel", visible=False, elem_classes="quiet", elem_id="cancel")
-            line = gr.HTML(js_on_load=PICK, elem_id="line")
+            line = gr.HTML(js_on_load=PICK, elem_id="line", apply_default_css=False)
 
     parts = [easel, stop, line, shown]
     timer = gr.Timer(PACE)
@@ -153,7 +153,7 @@ def text_tab(queue: Queue, folder: Path, check: Check, health: Callable[[], str]
     stop.click(cancel, [shown, followed], parts, api_visibility="private", **quick)
     line.pick(pick, followed, [followed, *parts], api_visibility="private", **quick)
     timer.tick(look, followed, parts, api_name="watch", **quick)
-    return Form(fields, timer)
+    return Form(fields, problem)
 
 
 def _form() -> tuple[list[Any], gr.Button, gr.HTML]:
@@ -164,7 +164,10 @@ def _form() -> tuple[list[Any], gr.Button, gr.HTML]:
         placeholder="a red circle left of a blue star on a white background",
     )  # fmt: skip
     chips = "".join(f'<button type="button">{words}</button>' for words in EXAMPLES)
-    tries = gr.HTML(f'<div class="tries" aria-label="Examples">{chips}</div>', js_on_load=TRY, elem_id="tries")
+    tries = gr.HTML(
+        f'<div class="tries" role="group" aria-label="Examples">{chips}</div>',
+        js_on_load=TRY, elem_id="tries", apply_default_css=False,
+    )  # fmt: skip
     negative = gr.Textbox(
         label="Leave out", lines=1, max_length=MAX_CHARACTERS, placeholder="what to steer away from", elem_id="negative"
     )
@@ -193,7 +196,7 @@ def _form() -> tuple[list[Any], gr.Button, gr.HTML]:
             )
         model = gr.Dropdown(MODELS, value=MODELS[0], label="Model")
     render = gr.Button("Render", variant="primary", size="lg", elem_id="render")
-    problem = gr.HTML(elem_id="problem")
+    problem = gr.HTML(elem_id="problem", apply_default_css=False)
 
     def choose(event: gr.EventData) -> str:
         return str(event.words)

@@ -1,0 +1,153 @@
+"""The training loop: exact resume, EMA, and that the world can be learnt at all."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import LOOP, tiny_stage
+from training.autoencoder import AutoencoderConfig, AutoencoderStage
+from training.config import LoopConfig
+from training.main import read_run
+from training.trainer import EMA, Stage, Trainer, learning_rate
+
+
+def quiet(text: str) -> None:
+    """Nobody reads a test's progress."""
+
+
+def loop(**fields) -> LoopConfig:  # type: ignore[no-untyped-def]
+    return LOOP.model_copy(update={"steps": 6, "muon": True, "save_seconds": 1e9} | fields)
+
+
+def autoencoder(config: LoopConfig) -> AutoencoderStage:
+    torch.manual_seed(0)
+    widths = {"block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4, "latent_channels": 4}
+    return AutoencoderStage(AutoencoderConfig(loop=config.model_copy(update={"batch": 8}), **widths))
+
+
+@pytest.mark.parametrize("build", [lambda c: tiny_stage(loop=c), autoencoder], ids=["transformer", "autoencoder"])
+def test_a_resumed_run_is_bit_for_bit_the_run_that_was_not_stopped(build, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    config = loop()
+    whole = Trainer(build(config), config, tmp_path / "whole", quiet)
+    whole.run()
+    for stop in (2, 1, None):
+        part = Trainer(build(config), config, tmp_path / "parts", quiet)
+        part.run(stop)
+    expected, got = whole.state(), part.state()
+    assert part.step == 6 and expected.keys() == got.keys()
+    assert any(name.startswith("optimizer/1/") for name in got), "Muon's momentum is part of the state"
+    assert [name for name in expected if not torch.equal(expected[name], got[name])] == []
+
+
+def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = loop()
+    Trainer(tiny_stage(loop=config), config, tmp_path, quiet).run(2)
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    trainer = Trainer(tiny_stage(loop=config), config, tmp_path, quiet)
+    assert trainer.load()
+    trainer.one_step()
+    monkeypatch.setattr("training.trainer.os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.save()
+    monkeypatch.undo()
+    after = Trainer(tiny_stage(loop=config), config, tmp_path, quiet)
+    assert after.load() and after.step == 2
+
+
+def test_ctrl_c_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = loop()
+    trainer = Trainer(tiny_stage(loop=config), config, tmp_path, quiet)
+    steps = iter([trainer.one_step, trainer.one_step])
+
+    def step() -> dict[str, float]:
+        try:
+            return next(steps)()
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(trainer, "one_step", step)
+    trainer.run()
+    assert json.loads((tmp_path / "state.json").read_text())["step"] == 2
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    config = loop()
+    Trainer(tiny_stage(loop=config), config, tmp_path, quiet).run(1)
+    broken = tiny_stage(loop=config)
+    trainer = Trainer(broken, config, tmp_path, quiet)
+    trainer.load()
+    with torch.no_grad():
+        broken.transformer.proj_out.weight.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="step 2"):
+        trainer.one_step()
+    assert json.loads((tmp_path / "state.json").read_text())["step"] == 1
+
+
+def test_ema_follows_its_closed_form_and_swaps_back() -> None:
+    ema = EMA((0.9,))
+    values = [torch.tensor([float(k)]) for k in range(300)]
+    expected = values[0].clone()
+    for step, value in enumerate(values, start=1):
+        ema.update([value], step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+    assert torch.allclose(ema.tracks["0.9"][0], expected, atol=1e-4)
+    assert float(expected) == pytest.approx(299 - 9, abs=0.01), "a ramp is followed 1/(1-decay) - 1 steps behind"
+    weight = torch.nn.Parameter(torch.tensor([7.0]))
+    ema.swap([weight], 0.9)
+    assert float(weight) == pytest.approx(290, abs=0.01)
+    ema.swap([weight], 0.9)
+    assert float(weight) == 7
+    with pytest.raises(ValueError, match="keeps"):
+        ema.swap([weight], 0.5)
+
+
+def test_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
+    config = LOOP.model_copy(update={"steps": 100, "warmup": 10, "decay": 0.2})
+    rates = [learning_rate(step, config) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == rates[79] == 1
+    assert rates[90] == pytest.approx(0.5) and rates[100] == 0
+
+
+def test_times_are_stratified_and_reach_both_ends() -> None:
+    stage = tiny_stage()
+    times = torch.cat([stage.times(64, torch.Generator().manual_seed(s)) for s in range(50)])
+    assert 0 <= times.min() < 0.01 and 0.99 < times.max() <= 1
+    spread = torch.stack([stage.times(64, torch.Generator().manual_seed(s)).mean() for s in range(50)]).std()
+    assert spread < 0.7 * float(times.std()) / 64**0.5, "strata vary less than independent draws"
+
+
+def test_captions_are_dropped_paraphrased_and_shortened_as_often_as_asked() -> None:
+    stage = tiny_stage()
+    scenes = [stage.world.scene(i) for i in range(2000)]
+    told = stage.captions(scenes, 3)
+    shares = {
+        "drop": sum(t == "" for t in told) / 2000,
+        "short": sum(t == s.short for t, s in zip(told, scenes, strict=True)) / 2000,
+        "paraphrase": sum(t == s.paraphrase for t, s in zip(told, scenes, strict=True)) / 2000,
+    }
+    assert shares == pytest.approx({"drop": 0.1, "short": 0.03, "paraphrase": 0.1}, abs=0.02)
+
+
+@pytest.mark.slow
+def test_a_small_model_overfits_eight_samples(tmp_path: Path) -> None:
+    config = loop(steps=150, batch=8, lr=3e-3, warmup=10, bf16=False)
+    stage: Stage = tiny_stage(loop=config)
+    fixed = stage.batch(0)  # type: ignore[operator]
+    stage.batch = lambda step: fixed  # type: ignore[method-assign,assignment]
+    trainer = Trainer(stage, config, tmp_path, quiet)
+    losses = [trainer.one_step()["main"] for _ in range(150)]
+    assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
+
+
+def test_the_run_file_of_the_embedded_checkpoint_is_valid() -> None:
+    run = read_run(Path(__file__).parent.parent / "assets" / "papercut" / "train.yaml")
+    assert run.transformer.loop.muon and run.checkpoint == Path("assets/papercut")
