@@ -50,7 +50,9 @@ def fastest(candidates: dict[str, Callable[[], Tensor]], rounds: int) -> dict[st
     return best
 
 
-def measure(title: str, plan: TokenPlan, dtype: torch.dtype, device: str, rounds: int, heads: int = 8, width: int = 64) -> None:
+def measure(
+    title: str, plan: TokenPlan, dtype: torch.dtype, device: str, rounds: int, heads: int = 8, width: int = 64
+) -> None:
     """Print one row."""
     query, key, value = (
         torch.randn(1, plan.tokens, heads, width, generator=torch.Generator().manual_seed(i)).to(device, dtype)
@@ -69,7 +71,8 @@ def measure(title: str, plan: TokenPlan, dtype: torch.dtype, device: str, rounds
     ratio = times["structural"] / times[other] if program.full else times[other] / times["structural"]
     unit = f"{ratio:.2f}x the plain call" if program.full else f"{ratio:.1f}x faster"
     print(
-        f"{title:<34} {str(dtype).removeprefix('torch.'):<9} {plan.tokens:>5} tokens {plan.pairs:>11,} of {plan.tokens**2:>11,} pairs"
+        f"{title:<34} {str(dtype).removeprefix('torch.'):<9} {plan.tokens:>5} tokens"
+        f" {plan.pairs:>11,} of {plan.tokens**2:>11,} pairs"
         f"   {other} {times[other]:8.1f} ms   structural {times['structural']:8.1f} ms   {unit}   (differ by {gap:.0e})"
     )
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.embeddings import apply_rotary_emb
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .plan import TokenPlan
@@ -121,16 +122,25 @@ def _compile(plan: TokenPlan, device: torch.device) -> Program:
     shapes: dict[tuple[int, int], list[Group]] = {}
     for group in groups:
         shapes.setdefault(group.shape, []).append(group)
-    batches = []
+    batches: list[tuple[Group, ...]] = []
     for (_, keys_seen), alike in shapes.items():
         # Groups over nearly all keys are not stacked: that would copy nearly all keys once for each of them.
         dense = keys_seen > DENSE * plan.tokens
         batches += [(group,) for group in alike] if dense else [tuple(alike)]
-    tensors = [
-        torch.from_numpy(np.ascontiguousarray(a)).to(device)
-        for a in (order, context_order, picture_order, np.argsort(picture_order, kind="stable"))
-    ]
-    return Program(plan.tokens, plan.context_tokens, *tensors, tuple(runs), tuple(batches))
+
+    def on_device(indices: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(indices)).to(device)
+
+    return Program(
+        tokens=plan.tokens,
+        context=plan.context_tokens,
+        order=on_device(order),
+        context_order=on_device(context_order),
+        picture_order=on_device(picture_order),
+        picture_inverse=on_device(np.argsort(picture_order, kind="stable")),
+        runs=tuple(runs),
+        batches=tuple(batches),
+    )
 
 
 def _merge(spans: list[Span]) -> tuple[Span, ...]:
@@ -144,7 +154,9 @@ def _merge(spans: list[Span]) -> tuple[Span, ...]:
     return tuple(merged)
 
 
-def structural_attention(query: Tensor, key: Tensor, value: Tensor, program: Program, kernel: Kernel | None = None) -> Tensor:
+def structural_attention(
+    query: Tensor, key: Tensor, value: Tensor, program: Program, kernel: Kernel | None = None
+) -> Tensor:
     """Attention of a plan. All tensors [B, N, H, D] in joint plan order; returns the same shape.
 
     Equal to softmax attention under the plan's dense mask, forward and gradient, up to rounding.
@@ -154,7 +166,7 @@ def structural_attention(query: Tensor, key: Tensor, value: Tensor, program: Pro
         return kernel(query, key, value)
     out: list[tuple[int, Tensor]] = []
     for batch in program.batches:
-        n_queries, n_keys = batch[0].shape
+        _n_queries, n_keys = batch[0].shape
         if len(batch) == 1 and n_keys > DENSE * program.tokens:
             out.append((batch[0].queries[0], _dense(query, key, value, batch[0], kernel)))
             continue
@@ -223,7 +235,8 @@ def oracle_attention(query: Tensor, key: Tensor, value: Tensor, plan: TokenPlan)
 @cache
 def kernels(device: str) -> dict[str, Kernel]:
     """Kernels that gave the right answer on `device` just now. An import proves nothing: xformers imports on machines
-    where it cannot run, so each candidate is run forward and backward on a small problem and compared."""
+    where it cannot run, so each candidate is run forward and backward on a small problem and compared.
+    """
     found: dict[str, Kernel] = {"sdpa": plain}
     for name, candidate in (("xformers", _xformers), ("flex", _flex)):
         torch_device = torch.device(device)

@@ -153,16 +153,18 @@ def load(description: Description, device: torch.device | str = "cpu", dtype: to
     folder = description.folder
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
     try:
-        transformer = MMDiT.from_pretrained(folder, subfolder="transformer", torch_dtype=dtype, **options)
-        vae = AutoencoderKLFlux2.from_pretrained(folder, subfolder="vae", torch_dtype=dtype, **options)
+        transformer = MMDiT.from_pretrained(folder, subfolder="transformer", dtype=dtype, **options)
+        vae = AutoencoderKLFlux2.from_pretrained(folder, subfolder="vae", dtype=dtype, **options)
         text_encoder = Qwen3ForCausalLM.from_pretrained(folder / "text_encoder", dtype=dtype, **options)
         tokenizer = Qwen2TokenizerFast.from_pretrained(folder / "tokenizer", local_files_only=True)
         auxiliary = None
         if (folder / "auxiliary").is_dir():
             _check_weights(folder / "auxiliary", description.name)
-            auxiliary = AuxiliaryHead.from_pretrained(folder, subfolder="auxiliary", torch_dtype=dtype, **options)
+            auxiliary = AuxiliaryHead.from_pretrained(folder, subfolder="auxiliary", dtype=dtype, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise CheckpointError(f"{description.name!r} can not be loaded: {' '.join(str(error).split())[:300]}") from error
+        raise CheckpointError(
+            f"{description.name!r} can not be loaded: {' '.join(str(error).split())[:300]}"
+        ) from error
     for module in (transformer, vae, text_encoder, auxiliary):
         if module is not None:
             module.requires_grad_(False).eval().to(device)
@@ -192,7 +194,9 @@ def _find(name: str) -> Path:
             cached = None
         if isinstance(cached, str):
             return Path(cached).parent
-        raise CheckpointError(f"{name!r} is neither a folder nor in the local hub cache; fetch it with `hf download {name}`")
+        raise CheckpointError(
+            f"{name!r} is neither a folder nor in the local hub cache; fetch it with `hf download {name}`"
+        )
     known = ", ".join(sorted(path.parent.name for path in EMBEDDED.glob("*/model_index.json"))) or "none"
     raise CheckpointError(f"no checkpoint {name!r}; embedded here: {known}; or give a folder or a hub id")
 
@@ -203,7 +207,9 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
             raise CheckpointError(f"{name!r}: {path.name} is larger than a configuration can be")
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{name!r} is not a whole checkpoint: {path.parent.name}/{path.name} is missing") from None
+        raise CheckpointError(
+            f"{name!r} is not a whole checkpoint: {path.parent.name}/{path.name} is missing"
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(f"{name!r}: {path.parent.name}/{path.name} can not be read: {error}") from None
     if not isinstance(value, dict):
@@ -224,4 +230,6 @@ def _check_weights(folder: Path, name: str) -> None:
             length = int.from_bytes(head, "little")
             start = file.read(1)
         if len(head) < 8 or start != b"{" or not 2 <= length <= min(MAX_HEADER, path.stat().st_size - 8):
-            raise CheckpointError(f"{name!r}: {folder.name}/{path.name} is not a safetensors file, whatever its name says")
+            raise CheckpointError(
+                f"{name!r}: {folder.name}/{path.name} is not a safetensors file, whatever its name says"
+            )

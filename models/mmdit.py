@@ -38,7 +38,7 @@ class MMDiTOutput:
         return (self.sample,)[index]
 
 
-class AuxiliaryHead(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class AuxiliaryHead(ModelMixin, ConfigMixin):
     """A second output head on an early block (Internal Guidance, 2512.24176): the model's own weaker self.
 
     Args:
@@ -62,7 +62,7 @@ class AuxiliaryHead(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return out
 
 
-class MMDiT(Flux2Transformer2DModel):  # type: ignore[misc]
+class MMDiT(Flux2Transformer2DModel):
     """`Flux2Transformer2DModel` with a plan, a timestep per token, taps and an auxiliary head.
 
     Called without a plan it is the parent, so stock pipelines can hold it.
@@ -102,6 +102,8 @@ class MMDiT(Flux2Transformer2DModel):  # type: ignore[misc]
             guidance: [B] embedded guidance, for checkpoints distilled with it.
             taps: indices of blocks whose hidden states to return.
             auxiliary: the head to run on the block that it names.
+            *args: the parent's further arguments, for calls without a plan.
+            **kwargs: the same.
 
         Returns:
             `MMDiTOutput`; without a plan whatever the parent returns.
@@ -133,9 +135,7 @@ class MMDiT(Flux2Transformer2DModel):  # type: ignore[misc]
             "temb_mod_txt": _per_token(self.double_stream_modulation_txt(embedding), of_context),
         }
         for index, block in enumerate(self.transformer_blocks):
-            context, picture = self._run(
-                block, picture, context, *modulation.values(), rotary, attention
-            )
+            context, picture = self._run(block, picture, context, *modulation.values(), rotary, attention)
             if index in wanted:
                 kept[index] = picture
         joint = program.join(context, picture)
@@ -189,7 +189,9 @@ def _check(plan: TokenPlan, picture: Tensor, context: Tensor, timestep: Tensor) 
     if got != expected:
         raise ValueError(f"the plan has {expected} context and picture tokens, the call brings {got}")
     if timestep.shape not in ((picture.shape[0],), (picture.shape[0], plan.tokens)):
-        raise ValueError(f"timestep must be [B] or [B, N] = [{picture.shape[0]}, {plan.tokens}], got {list(timestep.shape)}")
+        raise ValueError(
+            f"timestep must be [B] or [B, N] = [{picture.shape[0]}, {plan.tokens}], got {list(timestep.shape)}"
+        )
 
 
 def _noise_levels(plan: TokenPlan, program: Program, timestep: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -199,7 +201,9 @@ def _noise_levels(plan: TokenPlan, program: Program, timestep: Tensor) -> tuple[
         return timestep, torch.arange(plan.tokens, device=device)
     if not plan.given.any():
         return timestep[:, None], None
-    return torch.stack([timestep, torch.zeros_like(timestep)], 1), torch.from_numpy(plan.given.astype("int64")).to(device)
+    return torch.stack([timestep, torch.zeros_like(timestep)], 1), torch.from_numpy(plan.given.astype("int64")).to(
+        device
+    )
 
 
 def _per_token(levels: Tensor, level_of: Tensor | None) -> Tensor:

@@ -202,8 +202,8 @@ class TokenPlan:
             names = sorted({segment.sees_as} if isinstance(segment.sees_as, str) else set(segment.sees_as))
             seen = sorted(set().union(*(self.table[n] for n in names))) if self.table is not None else ["everything"]
             lines.append(
-                f"  {segment.name:<16} {segment.kind:<9} {len(segment):>5}  {role:<10} {', '.join(spans) or 'origin':<24}"
-                f" {'/'.join(names)} sees {', '.join(seen)}"
+                f"  {segment.name:<16} {segment.kind:<9} {len(segment):>5}  {role:<10}"
+                f" {', '.join(spans) or 'origin':<24} {'/'.join(names)} sees {', '.join(seen)}"
             )
         return "\n".join(lines)
 

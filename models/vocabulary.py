@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def strangers(text: str, vocabulary: Sequence[str] | None) -> list[str]:
-    """A warning that names the words of `text` outside `vocabulary`, or nothing. None: the checkpoint reads open text."""
+    """A warning that names the words of `text` outside `vocabulary`, or nothing; with None any word is read."""
     if vocabulary is None:
         return []
     known = frozenset(vocabulary)

@@ -149,7 +149,7 @@ def sample(
         times = torch.cat([time, time]) if guided else time
         output = model(tokens, both if guided else context, times, plan=plan, auxiliary=head)
         velocity = output.sample
-        if head is not None:
+        if guidance.internal is not None:
             velocity = torch.lerp(output.auxiliary, velocity, guidance.internal)
         if guided:
             with_prompt, without = velocity.chunk(2)

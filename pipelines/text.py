@@ -36,7 +36,9 @@ def check_text(job: TextJob, description: Description) -> Estimate:
     from pipelines.engine import Estimate
 
     if job.frames > 1:
-        raise Refusal("frames", f"video is not built yet, got {job.frames} frames; this version renders pictures (frames: 1)")
+        raise Refusal(
+            "frames", f"video is not built yet, got {job.frames} frames; this version renders pictures (frames: 1)"
+        )
     check_size(job.size, description)
     if job.internal_guidance is not None and not (description.folder / "auxiliary").is_dir():
         raise Refusal("internal_guidance", f"{description.name!r} has no auxiliary head; leave the field out")
@@ -68,7 +70,9 @@ def check_size(size: tuple[int, int], description: Description) -> None:
     if not all(low <= side <= high for side in size):
         raise Refusal("size", f"{description.name!r} draws sides from {low} to {high} pixels, got {list(size)}")
     if any(side % description.scale for side in size):
-        raise Refusal("size", f"{description.name!r} needs sides in steps of {description.scale} pixels, got {list(size)}")
+        raise Refusal(
+            "size", f"{description.name!r} needs sides in steps of {description.scale} pixels, got {list(size)}"
+        )
 
 
 def render_text(

@@ -18,7 +18,11 @@ def plans(draw: st.DrawFn, most: int = 9) -> TokenPlan:
         for i in range(draw(st.integers(1, 4))):
             size = draw(st.integers(1, most))
             per_token = draw(st.booleans())
-            sees = draw(st.lists(st.sampled_from(names), min_size=size, max_size=size)) if per_token else draw(st.sampled_from(names))
+            sees = (
+                draw(st.lists(st.sampled_from(names), min_size=size, max_size=size))
+                if per_token
+                else draw(st.sampled_from(names))
+            )
             given = np.array(draw(st.lists(st.booleans(), min_size=size, max_size=size))) & (kind == "frame")
             positions = words(size) if kind == "prompt" else grid(1, 1, size, t=i)
             segments.append(Segment(f"{kind} {i}", kind, positions, given, sees))

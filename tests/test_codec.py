@@ -24,7 +24,7 @@ def small_vae(channels: int) -> AutoencoderKLFlux2:
 
 @torch.no_grad()
 def test_tokens_are_the_ones_of_stock_flux2(tiny: Path) -> None:
-    stock = Flux2KleinPipeline.from_pretrained(tiny, torch_dtype=torch.float32)
+    stock = Flux2KleinPipeline.from_pretrained(tiny, dtype=torch.float32)
     codec = Codec(stock.vae)
     pixels = torch.rand(2, 4, 32, 48)
     latents = stock._encode_vae_image(pixels * 2 - 1, generator=None)

@@ -24,7 +24,13 @@ KLEIN = {
     "rope_theta": 2000,
     "guidance_embeds": False,
 }
-SMALL = KLEIN | {"in_channels": 16, "num_layers": 2, "num_single_layers": 2, "attention_head_dim": 32, "axes_dims_rope": (8,) * 4}
+SMALL = KLEIN | {
+    "in_channels": 16,
+    "num_layers": 2,
+    "num_single_layers": 2,
+    "attention_head_dim": 32,
+    "axes_dims_rope": (8,) * 4,
+}
 
 
 def pair(config: dict, seed: int = 0) -> tuple[Flux2Transformer2DModel, MMDiT]:
@@ -77,7 +83,9 @@ def test_given_tokens_stand_at_timestep_zero() -> None:
     each = torch.where(torch.from_numpy(plan.given), 0.0, time[:, None])
     by_role = ours(picture, context, time, plan=plan).sample
     assert torch.allclose(by_role, ours(picture, context, each, plan=plan).sample, atol=1e-5)
-    assert not torch.allclose(by_role, ours(picture, context, time[:, None].expand(-1, plan.tokens), plan=plan).sample, atol=1e-3)
+    assert not torch.allclose(
+        by_role, ours(picture, context, time[:, None].expand(-1, plan.tokens), plan=plan).sample, atol=1e-3
+    )
 
 
 @torch.no_grad()
@@ -85,7 +93,8 @@ def test_taps_and_auxiliary_head_are_in_request_order() -> None:
     _, ours = pair(SMALL)
     table = {"a": frozenset("ab"), "b": frozenset("b")}
     mixed = TokenPlan(
-        (Segment("p", "prompt", words(4), sees_as="a"), Segment("x", "frame", grid(1, 1, 6), sees_as=list("ababab"))), table
+        (Segment("p", "prompt", words(4), sees_as="a"), Segment("x", "frame", grid(1, 1, 6), sees_as=list("ababab"))),
+        table,
     )
     picture, context, time = tensors(mixed, SMALL)
     head = AuxiliaryHead(width=64, out_channels=16, block=1)

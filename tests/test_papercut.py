@@ -122,7 +122,7 @@ def test_a_caption_states_everything() -> None:
 
 def test_a_paraphrase_tells_the_same_scene() -> None:
     for scene in scenes(ALL, 200):
-        things, relation, ground = stated(scene)
+        things, _relation, ground = stated(scene)
         if scene.relation in INVERSE:
             assert understood(scene.paraphrase) == (things[::-1], INVERSE[scene.relation], ground)
         else:

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.evaluate import UNKNOWN, Reading, Seen, contact_sheet, evaluate, evaluate_splits, judge, read, to_pixels
+from training.evaluate import contact_sheet, evaluate, evaluate_splits, judge, to_pixels
 from training.papercut import COLOURS, INVERSE, RADII, SHAPES, Scene, Thing, World, render
+from training.parser import UNKNOWN, Reading, Seen, read
 
 Pixels = NDArray[np.uint8]
 CORE = World(seed=101, split="any")

@@ -11,6 +11,7 @@ from pipelines.sampler import Cancelled, Guidance, build_scheduler, draw_noise, 
 from pipelines.text import text_plan
 from tests.test_mmdit import SMALL, pair
 
+NONE = Guidance()
 STATIC = {"shift": 1.5, "use_dynamic_shifting": False}
 
 
@@ -19,7 +20,7 @@ def model() -> MMDiT:
     return pair(SMALL)[1]
 
 
-def run(model: MMDiT, plan: TokenPlan, guidance: Guidance = Guidance(), steps: int = 4, name: str = "euler", **options):  # type: ignore[no-untyped-def]
+def run(model: MMDiT, plan: TokenPlan, guidance: Guidance = NONE, steps: int = 4, name: str = "euler", **options):  # type: ignore[no-untyped-def]
     picture = plan.tokens - plan.context_tokens
     generator = torch.Generator().manual_seed(2)
     noise = torch.randn(2, picture, 16, generator=generator)

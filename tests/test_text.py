@@ -17,7 +17,11 @@ PAPERCUT = EMBEDDED / "papercut"
 
 
 def job(checkpoint: Path | str, **fields) -> TextJob:  # type: ignore[no-untyped-def]
-    base = {"task": "text", "model": str(checkpoint), "prompt": "a red circle left of a blue star on a white background"}
+    base = {
+        "task": "text",
+        "model": str(checkpoint),
+        "prompt": "a red circle left of a blue star on a white background",
+    }
     made = parse(base | {"size": [64, 96], "steps": 6, "seed": 5} | fields)
     assert isinstance(made, TextJob)
     return made
@@ -33,7 +37,7 @@ def gap(a: np.ndarray, b: np.ndarray) -> int:
 
 def stock(folder: Path, wanted: TextJob, length: int) -> np.ndarray:
     """The picture that diffusers' own pipeline draws."""
-    pipeline = Flux2KleinPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = Flux2KleinPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     picture = pipeline(
         prompt=wanted.prompt,
@@ -71,7 +75,10 @@ def test_the_same_job_twice_gives_the_same_bytes(tiny: Path) -> None:
 
 def test_a_batch_of_four_shows_the_pictures_of_four_singles(tiny: Path) -> None:
     engine = Engine("cpu")
-    four = [job(tiny, seed=n, prompt=f"a {c} ring", negative_prompt="star") for n, c in enumerate(("red", "blue", "black", "green"))]
+    four = [
+        job(tiny, seed=n, prompt=f"a {c} ring", negative_prompt="star")
+        for n, c in enumerate(("red", "blue", "black", "green"))
+    ]
     assert groups(four) == [[0, 1, 2, 3]]
     together, alone = draw(engine, *four), [draw(engine, one)[0] for one in four]
     assert max(gap(a, b) for a, b in zip(together, alone, strict=True)) <= 1

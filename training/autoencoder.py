@@ -72,9 +72,7 @@ class AutoencoderStage(Stage):
         output = self.vae.decode(posterior.mean + posterior.std * noise.to(target)).sample.float()
         kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).float().mean()
         pixels = (output - target).abs().mean()
-        edges = sum(
-            (output.diff(dim=axis) - target.diff(dim=axis)).abs().mean() for axis in (2, 3)
-        )
+        edges = sum((output.diff(dim=axis) - target.diff(dim=axis)).abs().mean() for axis in (2, 3))
         mse = F.mse_loss(output.detach().clamp(-1, 1), target)
         return {
             "total": pixels + self.config.edges * edges + self.config.kl * kl,
@@ -94,9 +92,7 @@ class AutoencoderStage(Stage):
         drawing = render(scenes, height, width)
         flat = torch.cat([drawing.picture, torch.ones_like(drawing.picture[:, :1])], 1)
         if whole:
-            return torch.stack(
-                [drawing.layers[b, 1] if rng.random() < 0.3 else flat[b] for b in range(count)]
-            )
+            return torch.stack([drawing.layers[b, 1] if rng.random() < 0.3 else flat[b] for b in range(count)])
         crops = []
         for b, scene in enumerate(scenes):
             for _ in range(4):

@@ -1,4 +1,4 @@
-"""From a run to a checkpoint: a FLUX.2 [klein] folder of stock components, and what stock has no place for beside it."""
+"""From a run to a checkpoint: a FLUX.2 [klein] folder of stock components, and our own files beside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel, FlowMatchEulerDiscreteScheduler
+from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
 from transformers import Qwen3ForCausalLM
 
 from .flow import LIVE_LAYERS, STOCK_DEPTH, STOCK_LAYERS, FlowStage, build_text_encoder

@@ -6,6 +6,7 @@ Shape suffixes: B samples, N picture tokens, L prompt tokens, C numbers in a tok
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -131,9 +132,7 @@ class FlowStage(Stage):
             axes_dims_rope=(config.head_dim // 4,) * 4,
             guidance_embeds=False,
         ).use_plans(materialised)
-        self.auxiliary = AuxiliaryHead(
-            width=width, out_channels=codec.channels, block=config.auxiliary_block
-        )
+        self.auxiliary = AuxiliaryHead(width=width, out_channels=codec.channels, block=config.auxiliary_block)
         self._initialise()
         self.frozen = {"codec": codec}  # in a dict, so that its weights are not the stage's
         if config.compile:
@@ -142,7 +141,11 @@ class FlowStage(Stage):
     def _initialise(self) -> None:
         """adaLN-Zero (DiT, 2212.09748): blocks start as identities and heads at zero."""
         dit = self.transformer
-        for module in (dit.double_stream_modulation_img, dit.double_stream_modulation_txt, dit.single_stream_modulation):
+        for module in (
+            dit.double_stream_modulation_img,
+            dit.double_stream_modulation_txt,
+            dit.single_stream_modulation,
+        ):
             nn.init.zeros_(module.linear.weight)
         for module in (dit.proj_out, dit.norm_out.linear, self.auxiliary.proj_out, self.auxiliary.modulation):
             nn.init.zeros_(module.weight)
@@ -229,7 +232,16 @@ class FlowStage(Stage):
     # ------------------------------------------------------------ looking at it
 
     @torch.no_grad()
-    def draw(self, captions: list[str], h: int = 8, w: int = 8, steps: int = 24, guidance: float = 3.0, shift: float = 1.5, seed: int = 1) -> Tensor:
+    def draw(
+        self,
+        captions: list[str],
+        h: int = 8,
+        w: int = 8,
+        steps: int = 24,
+        guidance: float = 3.0,
+        shift: float = 1.5,
+        seed: int = 1,
+    ) -> Tensor:
         """[B, 3, H, W] pictures in 0..1 by plain Euler steps with guidance; for reports during training."""
         device = next(self.parameters()).device
         plan = text_plan(self.config.prompt_tokens, h, w)
@@ -240,9 +252,11 @@ class FlowStage(Stage):
         x = torch.randn(len(captions), h * w, codec.channels, generator=torch.Generator().manual_seed(seed)).to(device)
         with torch.autocast(device.type, torch.bfloat16):
             context = self.prompts.encode(ids.to(device), mask.to(device))
-            for now, then in zip(sigmas[:-1], sigmas[1:], strict=True):
+            for now, then in itertools.pairwise(sigmas):
                 time = now.expand(2 * len(x)).to(device)
-                with_prompt, without = self.transformer(torch.cat([x, x]), context, time, plan=plan).sample.float().chunk(2)
+                with_prompt, without = (
+                    self.transformer(torch.cat([x, x]), context, time, plan=plan).sample.float().chunk(2)
+                )
                 x = x + (then - now) * (without + guidance * (with_prompt - without))
         return codec.decode(x, 16 * h, 16 * w)[:, 0, :3]
 

@@ -114,7 +114,7 @@ def _autoencoder(run: RunConfig, stop_after: int | None) -> AutoencoderKLFlux2 |
         stage.vae.to(torch.bfloat16).to(torch.float32)
         stage.calibrate()
         stage.vae.to(torch.bfloat16).save_pretrained(done)
-    vae = AutoencoderKLFlux2.from_pretrained(done, torch_dtype=torch.float32, use_safetensors=True)
+    vae = AutoencoderKLFlux2.from_pretrained(done, dtype=torch.float32, use_safetensors=True)
     return vae.eval().requires_grad_(False)
 
 
@@ -123,9 +123,11 @@ def _take_weights(stage: FlowStage, name: str) -> None:
     folder = describe(name).folder
     options = {"use_safetensors": True, "local_files_only": True}
     transformer = type(stage.transformer).from_pretrained(
-        folder, subfolder="transformer", torch_dtype=torch.float32, **options
+        folder, subfolder="transformer", dtype=torch.float32, **options
     )
     stage.transformer.load_state_dict(transformer.state_dict())
-    gather_text_encoder(stage, Qwen3ForCausalLM.from_pretrained(folder / "text_encoder", dtype=torch.float32, **options))
-    head = type(stage.auxiliary).from_pretrained(folder, subfolder="auxiliary", torch_dtype=torch.float32, **options)
+    gather_text_encoder(
+        stage, Qwen3ForCausalLM.from_pretrained(folder / "text_encoder", dtype=torch.float32, **options)
+    )
+    head = type(stage.auxiliary).from_pretrained(folder, subfolder="auxiliary", dtype=torch.float32, **options)
     stage.auxiliary.load_state_dict(head.state_dict())

@@ -43,13 +43,15 @@ COUNTS = ("one", "two", "three")
 SCENERY = {"meadow": "in a meadow", "night": "under a night sky", "sea": "by the sea"}
 
 # Pairs that no training picture shows: what the model does with them measures composition, not memory.
-HELD_OUT_PAIRS = frozenset(
-    {("purple", "triangle"), ("yellow", "heart"), ("black", "ring"), ("white", "star")}
-)
+HELD_OUT_PAIRS = frozenset({("purple", "triangle"), ("yellow", "heart"), ("black", "ring"), ("white", "star")})
 
-# Scenery is paper too: a sky and bands with a wavy edge, back to front: (colour, height of the edge, wave, waves across).
+# Scenery is paper too: a sky and bands with a wavy edge, back to front: (colour, edge height, swing, waves across).
 BANDS: dict[str, tuple[tuple[tuple[int, int, int], float, float, float], ...]] = {
-    "meadow": (((196, 226, 242), 0.0, 0.0, 0.0), ((176, 214, 136), 0.56, 0.035, 0.8), ((146, 196, 108), 0.76, 0.03, 1.1)),
+    "meadow": (
+        ((196, 226, 242), 0.0, 0.0, 0.0),
+        ((176, 214, 136), 0.56, 0.035, 0.8),
+        ((146, 196, 108), 0.76, 0.03, 1.1),
+    ),
     "night": (((52, 56, 116), 0.0, 0.0, 0.0), ((74, 70, 142), 0.66, 0.035, 0.9), ((92, 84, 160), 0.84, 0.03, 0.7)),
     "sea": (((226, 238, 240), 0.0, 0.0, 0.0), ((152, 206, 224), 0.54, 0.02, 1.6), ((112, 180, 212), 0.74, 0.025, 1.3)),
 }
@@ -241,9 +243,7 @@ def _place(
     for _ in range(40):
         places = [anywhere(radius) for radius in radii]
         gaps = [
-            math.dist(places[i], places[j]) - (radii[i] + radii[j]) * 1.08
-            for i in range(len(radii))
-            for j in range(i)
+            math.dist(places[i], places[j]) - (radii[i] + radii[j]) * 1.08 for i in range(len(radii)) for j in range(i)
         ]
         if gaps and min(gaps) < 0.03:
             continue
@@ -350,7 +350,9 @@ def render(
     short = min(height, width)
     count = max((len(scene.things) for scene in scenes), default=0)
     ys_HW, xs_HW = torch.meshgrid(
-        (torch.arange(height, device=device) + 0.5) / short, (torch.arange(width, device=device) + 0.5) / short, indexing="ij"
+        (torch.arange(height, device=device) + 0.5) / short,
+        (torch.arange(width, device=device) + 0.5) / short,
+        indexing="ij",
     )
     picture = _render_grounds(scenes, xs_HW, ys_HW, short)
     kept = count if layered else 0
@@ -383,9 +385,7 @@ def _stacking(scene: Scene) -> tuple[int, ...]:
     return (1, 0) if scene.relation == "inside" else tuple(range(len(scene.things)))
 
 
-def _windows(
-    things: Sequence[Thing], short: int, device: str | torch.device
-) -> list[tuple[int, int, Tensor, Tensor]]:
+def _windows(things: Sequence[Thing], short: int, device: str | torch.device) -> list[tuple[int, int, Tensor, Tensor]]:
     """For each thing (top, left, coverage, shadow) of a square window in pixels. Each shape's formula runs once."""
     windows: list[tuple[int, int, Tensor, Tensor]] = [None] * len(things)  # type: ignore[list-item]
     for shape, size in sorted({(thing.shape, thing.size) for thing in things}):

@@ -80,17 +80,21 @@ class Trainer:
         self.config, self.folder, self.say = config, folder, say
         self.accelerator = Accelerator(cpu=config.device == "cpu")
         self.stage = stage.to(self.accelerator.device)
-        self.names, self.weights = map(list, zip(*((n, p) for n, p in stage.named_parameters() if p.requires_grad), strict=True))
+        self.names, self.weights = map(
+            list, zip(*((n, p) for n, p in stage.named_parameters() if p.requires_grad), strict=True)
+        )
         matrices = [p for p in stage.matrices() if p.requires_grad] if config.muon else []
         rest = [p for p in self.weights if not any(p is m for m in matrices)]
-        # torch's Muon takes matrices only; a convolution is given to it as (out, in * height * width) over the same memory.
+        # torch's Muon takes matrices only; it sees a convolution as (out, in * height * width) over the same memory.
         self.flat = [(p, nn.Parameter(p.data.flatten(1))) for p in matrices]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(rest, lr=config.lr, betas=(0.9, config.beta2), weight_decay=0.0)
         ]
         if matrices:
             self.optimizers.append(
-                torch.optim.Muon([flat for _, flat in self.flat], lr=config.lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+                torch.optim.Muon(
+                    [flat for _, flat in self.flat], lr=config.lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+                )
             )
         self.ema = EMA(config.ema)
         self.step = 0
@@ -195,7 +199,9 @@ class Trainer:
         self.ema.update([p.data for p in self.weights], self.step)
         values = {name: float(loss.detach()) for name, loss in losses.items()} | {"norm": float(norm)}
         if not math.isfinite(values["total"]):
-            raise FloatingPointError(f"{self.stage.name}: the loss is {values['total']} at step {self.step}; nothing was saved over the last checkpoint")
+            raise FloatingPointError(
+                f"{self.stage.name}: the loss is {values['total']} at step {self.step}; the last checkpoint stays"
+            )
         return values
 
     def report(self) -> None:
@@ -215,7 +221,11 @@ class Trainer:
         mean = {name: sum(row[name] for row in recent) / len(recent) for name in recent[0]}
         rate = self.step / max(self.seconds, 1e-9)
         left = (self.config.steps - self.step) / max(rate, 1e-9)
-        row: dict[str, Any] = {"step": self.step, "seconds": round(self.seconds), "lr": learning_rate(self.step, self.config)}
+        row: dict[str, Any] = {
+            "step": self.step,
+            "seconds": round(self.seconds),
+            "lr": learning_rate(self.step, self.config),
+        }
         row |= {name: round(value, 5) for name, value in mean.items()}
         row |= {"samples_per_second": round(rate * self.config.batch, 1), "minutes_left": round(left / 60, 1)}
         self.write(row)
