@@ -45,7 +45,7 @@ def serve(
     from ui.page import build, options
 
     share = more.pop("share", False)
-    page = build(queue, folder, check, **more)
+    page: gr.Blocks = build(queue, folder, check, **more)
     page.launch(
         server_name=host,
         server_port=port,
@@ -111,13 +111,13 @@ def _run(args: argparse.Namespace, password: str | None) -> int:
     from pipelines.output import OutputFolder
     from pipelines.queue import Queue
 
+    _require_free(args.host, args.port)  # first, for what is refused writes nothing
     try:
         OutputFolder(args.out).probe()
         queue = Queue(args.out)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Refusal("--out", f"expected a folder to write to, got {str(args.out)!r}: {reason}") from None
-    _require_free(args.host, args.port)
 
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())  # else it would do nothing to a container's first process
@@ -129,7 +129,7 @@ def _run(args: argparse.Namespace, password: str | None) -> int:
             health=lambda: keeper.problem, share=args.share,
         )  # fmt: skip
         print(f"The studio is at {page.local_url} and its pictures are in {args.out}; Ctrl-C ends it.", flush=True)
-        if page.share_url:
+        if args.share:
             print(f"Others reach it at {page.share_url}", flush=True)
         ended.wait()
         page.close(verbose=False)

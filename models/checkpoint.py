@@ -25,6 +25,10 @@ WEIGHTS = ("transformer", "vae", "text_encoder")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format itself
 MAX_CONFIG = 4_000_000
+NEEDED = {
+    "transformer": ("in_channels", "attention_head_dim", "num_attention_heads", "num_layers", "num_single_layers", "mlp_ratio"),
+    "vae": ("block_out_channels", "latent_channels"),
+}
 
 
 class CheckpointError(ValueError):
@@ -113,13 +117,17 @@ def describe(name: str) -> Description:
             raise CheckpointError(f"{name!r} is not a whole checkpoint: its folder {component} is missing")
     for component in WEIGHTS:
         _check_weights(folder / component, name)
+    configs = {part: _read_json(folder / part / "config.json", name) for part in NEEDED}
+    for part, keys in NEEDED.items():
+        if missing := [key for key in keys if configs[part].get(key) is None]:
+            raise CheckpointError(f"{name!r}: {part}/config.json does not say {', '.join(missing)}")
     house = _read_json(folder / "diorama.json", name) if (folder / "diorama.json").exists() else {}
     return Description(
         name=name,
         folder=folder,
         distilled=bool(index.get("is_distilled", False)),
-        transformer=_read_json(folder / "transformer" / "config.json", name),
-        vae=_read_json(folder / "vae" / "config.json", name),
+        transformer=configs["transformer"],
+        vae=configs["vae"],
         scheduler=_read_json(folder / "scheduler" / "scheduler_config.json", name),
         house=house,
     )

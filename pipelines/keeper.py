@@ -39,8 +39,9 @@ class Keeper:
         if worker is not None:
             if worker.stdin:
                 worker.stdin.close()  # how a worker is told, and what it sees when this process is killed
-            for end in (lambda: None, worker.terminate, worker.kill):
-                end()
+            for end in (None, worker.terminate, worker.kill):
+                if end:
+                    end()
                 with suppress(subprocess.TimeoutExpired):
                     worker.wait(GRACE)
                     break

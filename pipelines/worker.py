@@ -61,7 +61,8 @@ def render(queue: Queue, row: Row, folder: Path, engine: Renderer, stop: threadi
     except Exception as error:
         if going:  # else it is the engine's way to say that it stopped when told to
             problem = sentence(error)
-            traceback.print_exc()
+            if not isinstance(error, Refusal):
+                traceback.print_exc()
     # Outside of the except block, where the exception and all tensors that its frames hold are gone.
     if going and not problem:
         queue.done(row.id, files)

@@ -70,6 +70,7 @@ def test_a_pickle_where_weights_should_be_is_refused_and_never_opened(
         (lambda f: (f / "model_index.json").write_text("[1]"), "not a JSON object"),
         (lambda f: (f / "model_index.json").write_text('{"_class_name": "SanaPipeline"}'), "is a SanaPipeline"),
         (lambda f: (f / "vae" / "config.json").unlink(), "vae/config.json is missing"),
+        (lambda f: (f / "vae" / "config.json").write_text("{}"), "does not say block_out_channels"),
         (lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"\xff" * 64), "not a safetensors"),
         (lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b""), "not a safetensors"),
     ],

@@ -43,13 +43,15 @@ class FlowConfig(Strict):
     prompt_tokens: int = 24
     auxiliary_block: int = 3
     auxiliary_weight: float = 0.5
+    labels_weight: float = 0.3
+    labels_until: float = 0.6
     caption_drop: float = 0.1
     paraphrase: float = 0.1
     short: float = 0.03
-    time_mean: float = 0.4
-    time_std: float = 1.0
-    other_sizes: float = 0.3
-    other_sizes_from: float = 0.6
+    time_mean: float = 0.8
+    time_std: float = 1.1
+    other_sizes: float = 0.25
+    other_sizes_from: float = 0.7
     compile: bool = True
     loop: LoopConfig
 
@@ -133,6 +135,8 @@ class FlowStage(Stage):
             guidance_embeds=False,
         ).use_plans(materialised)
         self.auxiliary = AuxiliaryHead(width=width, out_channels=codec.channels, block=config.auxiliary_block)
+        # Training only: what the renderer knows of each token, read from the auxiliary head's block.
+        self.labels = nn.Linear(width, len(world.colours) + len(world.shapes))
         self._initialise()
         self.frozen = {"codec": codec}  # in a dict, so that its weights are not the stage's
         if config.compile:
@@ -187,8 +191,8 @@ class FlowStage(Stage):
         return told
 
     @torch.no_grad()
-    def batch(self, step: int) -> tuple[Tensor, list[str], tuple[int, int]]:
-        """Clean tokens [B, N, C], captions and the size in tokens. Larger pictures come in smaller batches."""
+    def batch(self, step: int) -> tuple[Tensor, list[Scene], tuple[int, int]]:
+        """Clean tokens [B, N, C], their scenes and the size in tokens. Larger pictures come in smaller batches."""
         h, w = self.size(step)
         count = max(1, round(self.config.loop.batch * 88 / (h * w + 24)))
         device = next(self.parameters()).device
@@ -197,7 +201,19 @@ class FlowStage(Stage):
         scenes = [self.world.scene(first + i, (w / short, h / short)) for i in range(count)]
         picture = render(scenes, 16 * h, 16 * w, device, layered=False).picture
         opaque = torch.cat([picture, torch.ones_like(picture[:, :1])], 1)
-        return self.frozen["codec"].encode(opaque).float(), self.captions(scenes, step), (h, w)
+        return self.frozen["codec"].encode(opaque).float(), scenes, (h, w)
+
+    def label_map(self, scenes: list[Scene], h: int, w: int) -> Tensor:
+        """[B, N, colours + shapes] the share of each token that things of each colour, and of each shape, cover."""
+        cover = render(scenes, 4 * h, 4 * w).coverage
+        cover = F.avg_pool2d(cover, 4).flatten(2)
+        found = torch.zeros(len(scenes), h * w, self.labels.out_features)
+        names = (*self.world.colours, *self.world.shapes)
+        for b, scene in enumerate(scenes):
+            for k, thing in enumerate(scene.things):
+                for name in (thing.colour, thing.shape):
+                    found[b, :, names.index(name)] += cover[b, k]
+        return found.clamp(max=1)
 
     def times(self, count: int, generator: torch.Generator) -> Tensor:
         """[B] stratified times: logit-normal (SD3, 2403.03206), one in ten uniform so that both ends are seen."""
@@ -209,25 +225,34 @@ class FlowStage(Stage):
 
     def forward(self, step: int) -> dict[str, Tensor]:
         """Velocity losses of one batch."""
-        clean, captions, (h, w) = self.batch(step)
+        clean, scenes, (h, w) = self.batch(step)
         generator = torch.Generator().manual_seed((self.world.seed << 40) + step)
         t = self.times(len(clean), generator).to(clean)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        ids, mask = self.prompts.tokenize(captions)
+        ids, mask = self.prompts.tokenize(self.captions(scenes, step))
         # Only the home size is worth a compilation.
         with torch.compiler.set_stance("default" if (h, w) == (8, 8) else "force_eager"):
-            main, auxiliary = self._denoise(clean, noise, t, ids.to(clean.device), mask.to(clean.device), h, w)
-        return {"total": main + self.config.auxiliary_weight * auxiliary, "main": main, "auxiliary": auxiliary}
+            main, auxiliary, hidden = self._denoise(clean, noise, t, ids.to(clean.device), mask.to(clean.device), h, w)
+        losses = {"total": main + self.config.auxiliary_weight * auxiliary, "main": main, "auxiliary": auxiliary}
+        if step < self.config.labels_until * self.config.loop.steps:
+            # Alignment helps early and binds late (HASTE, 2505.16792), so it is switched off.
+            wanted = self.label_map(scenes, h, w).to(clean)
+            guess = self.labels(hidden).float()
+            losses["labels"] = F.binary_cross_entropy_with_logits(guess, wanted, reduction="none").sum(-1).mean()
+            losses["total"] = losses["total"] + self.config.labels_weight * losses["labels"]
+        return losses
 
     def _denoise(
         self, clean: Tensor, noise: Tensor, t: Tensor, ids: Tensor, mask: Tensor, h: int, w: int
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         context = self.prompts.encode(ids, mask)
         noisy = torch.lerp(clean, noise, t[:, None, None])
         plan = text_plan(self.config.prompt_tokens, h, w)
-        output = self.transformer(noisy, context, t, plan=plan, auxiliary=self.auxiliary)
+        tap = self.config.auxiliary_block
+        output = self.transformer(noisy, context, t, plan=plan, auxiliary=self.auxiliary, taps=(tap,))
         target = noise - clean
-        return F.mse_loss(output.sample.float(), target), F.mse_loss(output.auxiliary.float(), target)
+        main = F.mse_loss(output.sample.float(), target)
+        return main, F.mse_loss(output.auxiliary.float(), target), output.taps[tap]
 
     # ------------------------------------------------------------ looking at it
 

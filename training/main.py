@@ -18,7 +18,7 @@ from .autoencoder import AutoencoderConfig, AutoencoderStage
 from .config import Strict
 from .export import export, gather_text_encoder
 from .flow import FlowConfig, FlowStage
-from .papercut import World
+from .papercut import Mixture, World
 from .trainer import Trainer
 
 
@@ -34,6 +34,7 @@ class RunConfig(Strict):
     checkpoint: Path
     start_from: str | None = None
     export_ema: float | None = None
+    mixture: Mixture = Mixture()
     autoencoder: AutoencoderConfig
     transformer: FlowConfig
 
@@ -81,7 +82,7 @@ def train(path: Path | str, *, device: str = "auto", stop_after: int | None = No
     vae = _autoencoder(run, stop_after)
     if vae is None:
         return 1
-    stage = FlowStage(run.transformer, Codec(vae), World(seed=run.seed))
+    stage = FlowStage(run.transformer, Codec(vae), World(seed=run.seed, mixture=run.mixture))
     if run.start_from:
         _take_weights(stage, run.start_from)
     trainer = Trainer(stage, run.transformer.loop, run.folder / "transformer")

@@ -172,7 +172,7 @@ def _palette() -> Array:
 # ---------------------------------------------------------------- the ground
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Paper:
     """The ground without things: its colours and where each of them shows."""
 
@@ -277,7 +277,7 @@ def _edge_px(
 # ---------------------------------------------------------------- pieces of paper
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Colour:
     """One colour of a piece."""
 
@@ -294,7 +294,7 @@ class _Colour:
         return much_smaller and min(x0 - left, y0 - top, right - x1, bottom - y1) >= -slack
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Piece:
     """A connected region off the ground: one thing, or one on top of another, or things that touch."""
 
@@ -412,7 +412,7 @@ def _placed(thing: Seen, left_px: int, top_px: int, height: int, width: int) -> 
 SIDE, REACH = 48, 1.4  # a template is SIDE pixels across and shows -REACH..REACH radii
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Templates:
     """All shapes in one frame: unit radius, upright, centred."""
 
@@ -454,7 +454,7 @@ def _templates(names: tuple[str, ...]) -> _Templates:
     )  # fmt: skip
 
 
-@dataclass
+@dataclass(eq=False)
 class _Poses:
     """Where each template lies, in pixels of a window."""
 

@@ -218,7 +218,11 @@ class Trainer:
 
     def log(self, recent: list[dict[str, float]]) -> None:
         """Means over the last seconds, samples a second and the time left."""
-        mean = {name: sum(row[name] for row in recent) / len(recent) for name in recent[0]}
+        columns: dict[str, list[float]] = {}
+        for losses in recent:  # one that was switched off in between is the mean of the steps that had it
+            for name, value in losses.items():
+                columns.setdefault(name, []).append(value)
+        mean = {name: sum(values) / len(values) for name, values in columns.items()}
         rate = self.step / max(self.seconds, 1e-9)
         left = (self.config.steps - self.step) / max(rate, 1e-9)
         row: dict[str, Any] = {

@@ -78,6 +78,7 @@ footer { display: none !important; }
 }
 .form .form { gap: 16px; border: 0; box-shadow: none; background: none; overflow: visible; }
 .form .block { overflow: visible; }
+.pair .block { overflow: visible !important; padding-bottom: 6px !important; }
 .pair { gap: 22px !important; } .pair > .form { gap: 22px; }
 #prompt textarea { font: 18px/1.5 var(--serif); padding: 12px 14px; }
 #negative textarea, #negative input { padding: 9px 13px; }
@@ -206,11 +207,13 @@ footer { display: none !important; }
 .detail { gap: 30px !important; align-items: flex-start; margin-bottom: 22px; }
 .detail .mount { margin: 0 auto; width: fit-content; } .detail .column > .block { width: 100%; }
 .told .facts, .told .links { justify-content: flex-start; } .told .words { font-size: 20px; margin-bottom: 14px; }
+.told .note { margin: 0 0 16px; }
 .told .without { margin: -6px 0 14px; color: var(--body-text-color-subdued); } .told .links { margin-top: 18px; }
 .actions, .pages { gap: 12px !important; } .pages { justify-content: center; margin-top: 22px; }
 
 @media (max-width: 760px) {
   .pair .reset-button { display: none; }
+  .pair .head { flex-wrap: nowrap !important; } .pair .head input[type="number"] { width: 58px; }
   .banner { margin-top: 10px; } .banner > svg { height: 116px; }
   .banner .title { left: 20px; top: 20px; }
   .banner h1 { font-size: 32px; }

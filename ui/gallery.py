@@ -9,14 +9,14 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.queue import Queue, Row
+from pipelines.queue import Queue, Row, State
 from ui.files import address
 from ui.status import facts, picture, prompt
 from ui.text import PICK, Form, values_of
 
 PAGE = 24
 PACE = 3.0  # seconds between two looks, while the tab is open
-SHOWN = ("done", "failed")
+SHOWN: tuple[State, ...] = ("done", "failed")
 
 
 def gallery_tab(queue: Queue, folder: Path, form: Form, go: Callable[[], Any], tabs: gr.Tabs, tab: gr.Tab) -> None:

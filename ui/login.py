@@ -13,7 +13,8 @@ PAGE = """<!doctype html>
 <style>
   body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; background: #f3ecdf; color: #2c2723;
     font: 16px/1.5 Seravek, "Gill Sans Nova", Ubuntu, Calibri, "Segoe UI", "Liberation Sans", sans-serif; }}
-  form {{ width: min(320px, 80vw); padding: 34px 36px 30px; border-radius: 18px; background: #fffdf8;
+  form {{ box-sizing: border-box; width: min(380px, 92vw); padding: 34px 36px 30px;
+    border-radius: 18px; background: #fffdf8;
     box-shadow: 0 1px 2px rgba(84, 60, 30, .12), 0 18px 40px -18px rgba(84, 60, 30, .4); }}
   h1 {{ margin: 0 0 18px; font: 600 30px/1.1 "Iowan Old Style", Palatino, Georgia, "Liberation Serif", serif; }}
   label {{ display: block; margin-bottom: 6px; font-weight: 600; }}

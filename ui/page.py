@@ -22,6 +22,7 @@ TITLE = "Diorama"
 
 def build(queue: Queue, folder: Path, check: Check, health: Callable[[], str] = str) -> gr.Blocks:
     """The page over `queue` and the output folder; see `ui.text.text_tab` for `check` and `health`."""
+    page: gr.Blocks
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         gr.HTML(BANNER, js_on_load=LAMP, apply_default_css=False)
         with gr.Tabs(elem_classes="tabs") as tabs:
@@ -40,7 +41,11 @@ def options(queue: Queue, folder: Path, guard: dict[str, Any]) -> dict[str, Any]
         "theme": Paper(),
         "css": CSS,
         "head": HEAD,
-        "app_kwargs": {"routes": [route(queue, folder)], "middleware": [Middleware(Guard, **guard)]},
+        "app_kwargs": {
+            "routes": [route(queue, folder)],
+            "middleware": [Middleware(Guard, **guard)],
+            "openapi_url": None,
+        },
         "footer_links": [],
         "quiet": True,
         "show_error": False,

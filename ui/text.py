@@ -45,6 +45,12 @@ element.addEventListener('click', (event) => {
 # 32 bits: more than anybody needs, and a number that a page shows without rounding.
 DICE = "() => Math.floor(Math.random() * 2 ** 32)"
 
+# On a phone the easel stands below the form.
+LOOK = """() => {
+  if (!document.querySelector('#problem .note'))
+    document.getElementById('easel')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
+}"""
+
 # What a refusal calls a field, and what the page does.
 LABELS = {
     "prompt": "Prompt", "negative_prompt": "Leave out", "size": "Size", "size[0]": "Width", "size[1]": "Height",
@@ -78,7 +84,7 @@ def job_of(
         "steps": _whole(steps),
         "guidance": guidance,
         "guidance_interval": [low, high],
-        "internal_guidance": internal,
+        "internal_guidance": internal or None,
         "scheduler": scheduler,
         "model": model,
     }
@@ -90,7 +96,7 @@ def values_of(job: Mapping[str, Any]) -> list[Any]:
     full = {**standard, **job}
     return [
         full["prompt"], full["negative_prompt"], *full["size"], full["seed"], full["steps"], full["guidance"],
-        *full["guidance_interval"], full["internal_guidance"], full["scheduler"], full["model"],
+        *full["guidance_interval"], full["internal_guidance"] or 0, full["scheduler"], full["model"],
     ]  # fmt: skip
 
 
@@ -149,7 +155,8 @@ def text_tab(queue: Queue, folder: Path, check: Check, health: Callable[[], str]
     timer = gr.Timer(PACE)
     quick: dict[str, Any] = {"queue": False, "show_progress": "hidden"}  # a click never waits behind another event
     written = [problem, followed, *parts]
-    gr.on([render.click, fields[0].submit], submit, fields, written, api_name="render", **quick)
+    pressed = gr.on([render.click, fields[0].submit], submit, fields, written, api_name="render", **quick)
+    pressed.then(None, js=LOOK, api_visibility="private")
     stop.click(cancel, [shown, followed], parts, api_visibility="private", **quick)
     line.pick(pick, followed, [followed, *parts], api_visibility="private", **quick)
     timer.tick(look, followed, parts, api_name="watch", **quick)
@@ -158,7 +165,7 @@ def text_tab(queue: Queue, folder: Path, check: Check, health: Callable[[], str]
 
 def _form() -> tuple[list[Any], gr.Button, gr.HTML]:
     """The fields in the order of `job_of`, the Render button, and where a refusal stands."""
-    standard = TextJob(task="text", prompt="-")
+    standard = TextJob.model_validate({"task": "text", "prompt": "-"})
     prompt = gr.Textbox(
         label="Prompt", lines=3, max_lines=8, max_length=MAX_CHARACTERS, elem_id="prompt", autofocus=True,
         placeholder="a red circle left of a blue star on a white background",
@@ -188,8 +195,8 @@ def _form() -> tuple[list[Any], gr.Button, gr.HTML]:
             start = gr.Slider(0, 1, standard.guidance_interval[0], step=0.05, label="Guided from", min_width=130)
             end = gr.Slider(0, 1, standard.guidance_interval[1], step=0.05, label="Guided to", min_width=130)
         with gr.Row(elem_classes="pair"):
-            internal = gr.Number(
-                None, label="Internal guidance", info="empty is off", minimum=0, maximum=MOST_GUIDANCE, min_width=130
+            internal = gr.Slider(
+                0, MOST_GUIDANCE, 0, step=0.1, label="Internal guidance", info="0 is off", min_width=130
             )
             scheduler = gr.Dropdown(
                 SCHEDULERS, value=standard.scheduler, label="Scheduler", info="how a step is taken", min_width=130
@@ -204,7 +211,15 @@ def _form() -> tuple[list[Any], gr.Button, gr.HTML]:
     tries.pick(choose, None, prompt, queue=False, show_progress="hidden", api_visibility="private")
     dice.click(None, None, seed, js=DICE, api_visibility="private")
     fields = [prompt, negative, width, height, seed, steps, guidance, start, end, internal, scheduler, model]
+    for field in (width, height, seed, steps, guidance, start, end, internal):
+        # What was typed is handed on as it is, for the job's own sentence to say what is wrong with it. On the
+        # instance, because gradio writes a stub file into the source folder for every subclass of a component.
+        field.preprocess = _as_sent  # type: ignore[assignment, method-assign]
     return fields, render, problem
+
+
+def _as_sent(value: Any) -> Any:
+    return value
 
 
 def _followed(queue: Queue, id: str) -> tuple[Row | None, list[Row]]:

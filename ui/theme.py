@@ -30,7 +30,7 @@ SANS = ("Seravek", "Gill Sans Nova", "Ubuntu", "Calibri", "Segoe UI", "Liberatio
 MONO = ("ui-monospace", "Cascadia Code", "Source Code Pro", "Menlo", "Liberation Mono", "monospace")
 
 
-class Paper(gr.themes.Base):  # type: ignore[misc]
+class Paper(gr.themes.Base):
     """Warm paper by day, an indigo night sky by night."""
 
     def __init__(self) -> None:
