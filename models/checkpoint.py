@@ -26,7 +26,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format itself
 MAX_CONFIG = 4_000_000
 NEEDED = {
-    "transformer": ("in_channels", "attention_head_dim", "num_attention_heads", "num_layers", "num_single_layers", "mlp_ratio"),
+    "transformer": ("attention_head_dim", "num_attention_heads", "num_layers", "num_single_layers", "mlp_ratio"),
     "vae": ("block_out_channels", "latent_channels"),
 }
 
