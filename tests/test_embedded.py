@@ -10,8 +10,8 @@ import torch
 
 from models.checkpoint import EMBEDDED, describe
 from pipelines.cli import main
-from training.evaluate import drawer, evaluate
-from training.papercut import TWO, World
+from training.evaluate import drawer
+from training.papercut import World
 
 PAPERCUT = EMBEDDED / "papercut"
 DEMO = EMBEDDED / "examples" / "demo.yaml"
