@@ -272,14 +272,38 @@ def _flex(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 # ---------------------------------------------------------------- diffusers' attention processors
 
 
-class JointProcessor:
-    """For the double blocks (`Flux2Attention`): two streams, each in its own plan order."""
+class PlanProcessor:
+    """What both processors share. `_attention_backend` and `_parallel_config` are diffusers' own to set."""
 
     _attention_backend = None
     _parallel_config = None
 
     def __init__(self, kernel: Kernel | None = None) -> None:
         self.kernel = kernel
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        mask: Tensor | None,
+        program: Program | None,
+    ) -> Tensor:
+        """[B, N, H * D]: rotary positions, then the plan, or diffusers' dispatcher where there is nothing to plan."""
+        if rotary is not None:
+            q, k = (apply_rotary_emb(x, rotary, sequence_dim=1) for x in (q, k))
+        if program is not None and (self.kernel is not None or not program.full):
+            out = structural_attention(q, k, v, program, self.kernel)
+        else:
+            out = dispatch_attention_fn(
+                q, k, v, attn_mask=mask, backend=self._attention_backend, parallel_config=self._parallel_config
+            )
+        return out.flatten(2).to(q.dtype)
+
+
+class JointProcessor(PlanProcessor):
+    """For the double blocks (`Flux2Attention`): two streams, each in its own plan order."""
 
     def __call__(
         self,
@@ -305,7 +329,7 @@ class JointProcessor:
             attn.add_v_proj(encoder_hidden_states).unflatten(-1, heads),
             attn.to_v(hidden_states).unflatten(-1, heads),
         )
-        out = _attend(self, q, k, v, image_rotary_emb, attention_mask, program)
+        out = self.attend(q, k, v, image_rotary_emb, attention_mask, program)
         if program:
             context, picture = program.part(out)
         else:
@@ -313,14 +337,8 @@ class JointProcessor:
         return attn.to_out[1](attn.to_out[0](picture)), attn.to_add_out(context)
 
 
-class ParallelProcessor:
+class ParallelProcessor(PlanProcessor):
     """For the single blocks (`Flux2ParallelSelfAttention`): one stream in joint plan order, MLP fused."""
-
-    _attention_backend = None
-    _parallel_config = None
-
-    def __init__(self, kernel: Kernel | None = None) -> None:
-        self.kernel = kernel
 
     def __call__(
         self,
@@ -334,29 +352,6 @@ class ParallelProcessor:
         fused = attn.to_qkv_mlp_proj(hidden_states)
         qkv, mlp = fused.split([3 * attn.inner_dim, fused.shape[-1] - 3 * attn.inner_dim], -1)
         q, k, v = (x.unflatten(-1, (-1, attn.head_dim)) for x in qkv.chunk(3, -1))
-        out = _attend(self, attn.norm_q(q), attn.norm_k(k), v, image_rotary_emb, attention_mask, program)
+        out = self.attend(attn.norm_q(q), attn.norm_k(k), v, image_rotary_emb, attention_mask, program)
         joined: Tensor = attn.to_out(torch.cat([out, attn.mlp_act_fn(mlp)], -1))
         return joined
-
-
-def _attend(
-    processor: JointProcessor | ParallelProcessor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    rotary: tuple[Tensor, Tensor] | None,
-    mask: Tensor | None,
-    program: Program | None,
-) -> Tensor:
-    """[B, N, H * D]: rotary positions, then the plan, or diffusers' own dispatcher where there is nothing to plan."""
-    if rotary is not None:
-        q, k = (apply_rotary_emb(x, rotary, sequence_dim=1) for x in (q, k))
-    if processor.kernel is None and (program is None or program.full):
-        out = dispatch_attention_fn(
-            q, k, v, attn_mask=mask, backend=processor._attention_backend, parallel_config=processor._parallel_config
-        )
-    elif program is None:
-        out = processor.kernel(q, k, v) if processor.kernel else plain(q, k, v)
-    else:
-        out = structural_attention(q, k, v, program, processor.kernel)
-    return out.flatten(2).to(q.dtype)

@@ -1,18 +1,19 @@
 """The engine: holds loaded checkpoints and renders jobs that share a batch.
 
-One door for command line, studio, batch renderer and Python. What a task is stands in its own pipeline file; files
-and records are `output.py`'s.
+One door for command line, studio, batch renderer and Python. It knows no task: each is a pipeline file of its own with
+the functions of `Pipeline`. Files and records are `output.py`'s.
 """
 
 from __future__ import annotations
 
+import importlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from models.checkpoint import CheckpointError, Description, describe, load
-from pipelines.job import Job, TextJob
+from pipelines.estimate import Estimate, Rendered
+from pipelines.job import Job, require_built
 from pipelines.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -20,42 +21,45 @@ if TYPE_CHECKING:
     from pipelines.media import Pixels
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a job will cost and what to know before it runs."""
+class Pipeline(Protocol):
+    """What a pipeline file, `pipelines/TASK.py`, offers the engine."""
 
-    tokens: int
-    pairs: int
-    flops: float
-    warnings: Sequence[str]
-    resolved: Mapping[str, Any]
+    def batch_key(self, job: Any) -> Hashable:
+        """Jobs of equal key may share a batch."""
+
+    def check(self, job: Any, description: Description) -> Estimate:
+        """Cost and warnings. Raises Refusal for what the checkpoint can not do."""
+
+    def render(
+        self, checkpoint: Checkpoint, jobs: Sequence[Any], progress: Callable[[int, int], bool]
+    ) -> tuple[list[Pixels], list[list[str]]]:
+        """For each job of one key its frames [F, H, W, C] and further warnings."""
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """Frames [F, H, W, C] in uint8 and the engine's part of the record."""
+def pipeline_of(job: Job) -> Pipeline:
+    """The pipeline file of a job's task; loaded when it is first asked for.
 
-    frames: Pixels
-    record: Mapping[str, Any] = field(default_factory=dict)
+    Raises:
+        Refusal: the task is not built yet.
+    """
+    require_built(job)
+    return cast(Pipeline, importlib.import_module(f"pipelines.{job.task}"))
 
 
 def groups(jobs: Sequence[Job]) -> list[list[int]]:
-    """Indices of jobs that may share a batch: same checkpoint, shape and sampling; prompts and seeds are free."""
-    found: dict[tuple[Any, ...], list[int]] = {}
+    """Indices of jobs that may share a batch, in order of their first job."""
+    found: dict[Hashable, list[int]] = {}
     for index, job in enumerate(jobs):
-        if isinstance(job, TextJob):
-            key: tuple[Any, ...] = (
-                job.task, job.model, job.size, job.frames, job.steps, job.scheduler,
-                job.guidance, job.guidance_interval, job.internal_guidance,
-            )  # fmt: skip
-        else:
-            key = (job.task, index)
-        found.setdefault(key, []).append(index)
+        found.setdefault((job.task, pipeline_of(job).batch_key(job)), []).append(index)
     return list(found.values())
 
 
 class Engine:
-    """Checks and renders jobs. The checkpoint used last stays loaded."""
+    """Checks and renders jobs. The checkpoint used last stays loaded.
+
+    Args:
+        device: such as `cpu` or `cuda:1`; None takes a GPU where there is one.
+    """
 
     def __init__(self, device: str | None = None) -> None:
         self._device = device
@@ -68,11 +72,7 @@ class Engine:
         Raises:
             Refusal: a checkpoint that can not be read, or a size or feature it does not have.
         """
-        from pipelines.text import check_text
-
-        if not isinstance(job, TextJob):
-            raise Refusal("task", f"task {job.task!r} is not built yet")
-        return check_text(job, self.describe(job.model))
+        return pipeline_of(job).check(job, self.describe(job.model))
 
     def describe(self, name: str) -> Description:
         """The checkpoint's description, read once.
@@ -108,18 +108,16 @@ class Engine:
             Cancelled: `progress` returned False.
             Refusal: as `check`.
         """
-        from pipelines.text import render_text
-
         estimates = [self.check(job) for job in jobs]
         checkpoint = self.checkpoint(jobs[0].model)
         started = time.monotonic()
-        frames, warnings = render_text(checkpoint, [job for job in jobs if isinstance(job, TextJob)], progress)
+        frames, noted = pipeline_of(jobs[0]).render(checkpoint, jobs, progress)
         seconds = round((time.monotonic() - started) / len(jobs), 3)
         rendered = []
-        for pixels, estimate, noted in zip(frames, estimates, warnings, strict=True):
+        for pixels, estimate, more in zip(frames, estimates, noted, strict=True):
             record = {
                 "resolved": dict(estimate.resolved),
-                "warnings": list(dict.fromkeys([*estimate.warnings, *noted])),
+                "warnings": list(dict.fromkeys([*estimate.warnings, *more])),
                 "tokens": estimate.tokens,
                 "pairs": estimate.pairs,
                 "flops": estimate.flops,

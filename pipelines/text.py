@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from models.plan import Segment, TokenPlan, grid, words
 from models.vocabulary import strangers
+from pipelines.estimate import Estimate
 from pipelines.job import TextJob
 from pipelines.refusal import Refusal
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.checkpoint import Checkpoint, Description
-    from pipelines.engine import Estimate
     from pipelines.media import Pixels
 
 
@@ -27,14 +27,20 @@ def text_plan(prompt_tokens: int, height: int, width: int) -> TokenPlan:
     return TokenPlan((prompt, picture))
 
 
-def check_text(job: TextJob, description: Description) -> Estimate:
+def batch_key(job: TextJob) -> Hashable:
+    """Same checkpoint, shape and sampling share a batch; prompts and seeds are free."""
+    return (
+        job.model, job.size, job.frames, job.steps, job.scheduler,
+        job.guidance, job.guidance_interval, job.internal_guidance,
+    )  # fmt: skip
+
+
+def check(job: TextJob, description: Description) -> Estimate:
     """What a text job costs with this checkpoint.
 
     Raises:
         Refusal: frames, a size or a guidance that the checkpoint does not have.
     """
-    from pipelines.engine import Estimate
-
     if job.frames > 1:
         raise Refusal(
             "frames", f"video is not built yet, got {job.frames} frames; this version renders pictures (frames: 1)"
@@ -75,7 +81,7 @@ def check_size(size: tuple[int, int], description: Description) -> None:
         )
 
 
-def render_text(
+def render(
     checkpoint: Checkpoint, jobs: Sequence[TextJob], progress: Callable[[int, int], bool]
 ) -> tuple[list[Pixels], list[list[str]]]:
     """Render text jobs of one group: for each job its frames [1, H, W, 3] in uint8, and warnings."""
