@@ -17,7 +17,7 @@ from models.checkpoint import CheckpointError, describe, load
 from models.prompt import PromptEncoder
 from models.vocabulary import strangers
 from tests.tiny import tiny_stage
-from training.export import gather_text_encoder, spread_text_encoder
+from training.text_encoder import gather, spread
 
 
 @pytest.fixture
@@ -100,12 +100,12 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(copy: Path) -> 
 @torch.no_grad()
 def test_identity_layers_leave_the_trained_prompt_encoder_unchanged() -> None:
     stage = tiny_stage()
-    deep = PromptEncoder(stage.tokenizer, spread_text_encoder(stage), (9, 18, 27), 24)
+    deep = PromptEncoder(stage.tokenizer, spread(stage.text, stage.config), (9, 18, 27), 24)
     prompts = ["a red circle left of a blue star", ""]
     assert torch.allclose(deep(prompts), stage.prompts(prompts), atol=1e-5)
     other = tiny_stage()
     torch.nn.init.normal_(other.text.model.embed_tokens.weight)
-    gather_text_encoder(other, deep.text_encoder)
+    gather(other.text, deep.text_encoder, other.config)
     assert torch.allclose(other.prompts(prompts), stage.prompts(prompts), atol=1e-6)
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.checkpoint import describe
+from pipelines.refusal import Refusal
 from tests.tiny import LOOP, tiny_stage
-from training.autoencoder import AutoencoderConfig, AutoencoderStage
-from training.config import LoopConfig
-from training.main import read_run
-from training.trainer import EMA, Stage, Trainer, learning_rate
+from training.autoencoder import AutoencoderStage
+from training.config import AutoencoderConfig, LoopConfig
+from training.main import read_run, train
+from training.trainer import EMA, Trainer, learning_rate
 
 
 def quiet(text: str) -> None:
@@ -44,6 +46,16 @@ def test_a_resumed_run_is_bit_for_bit_the_run_that_was_not_stopped(build, tmp_pa
     assert [name for name in expected if not torch.equal(expected[name], got[name])] == []
 
 
+def test_batches_drawn_by_other_processes_are_the_same(tmp_path: Path) -> None:
+    states = []
+    for workers in (0, 2):
+        config = loop(steps=3, workers=workers)
+        trainer = Trainer(tiny_stage(loop=config), config, tmp_path / str(workers), quiet)
+        trainer.run()
+        states.append(trainer.state())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
 def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = loop()
     Trainer(tiny_stage(loop=config), config, tmp_path, quiet).run(2)
@@ -53,7 +65,7 @@ def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path: Path, monkeypa
 
     trainer = Trainer(tiny_stage(loop=config), config, tmp_path, quiet)
     assert trainer.load()
-    trainer.one_step()
+    trainer.one_step(trainer.stage.source(2))
     monkeypatch.setattr("training.trainer.os.replace", killed)
     with pytest.raises(KeyboardInterrupt):
         trainer.save()
@@ -65,13 +77,12 @@ def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path: Path, monkeypa
 def test_ctrl_c_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = loop()
     trainer = Trainer(tiny_stage(loop=config), config, tmp_path, quiet)
-    steps = iter([trainer.one_step, trainer.one_step])
+    real = trainer.one_step
 
-    def step() -> dict[str, float]:
-        try:
-            return next(steps)()
-        except StopIteration:
-            raise KeyboardInterrupt from None
+    def step(batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        if trainer.step == 2:
+            raise KeyboardInterrupt
+        return real(batch)
 
     monkeypatch.setattr(trainer, "one_step", step)
     trainer.run()
@@ -87,7 +98,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(tmp_
     with torch.no_grad():
         broken.transformer.proj_out.weight.fill_(math.nan)
     with pytest.raises(FloatingPointError, match="step 2"):
-        trainer.one_step()
+        trainer.one_step(broken.source(1))
     assert json.loads((tmp_path / "state.json").read_text())["step"] == 1
 
 
@@ -119,16 +130,16 @@ def test_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
 
 def test_times_are_stratified_and_reach_both_ends() -> None:
     stage = tiny_stage()
-    times = torch.cat([stage.times(64, torch.Generator().manual_seed(s)) for s in range(50)])
+    times = torch.cat([stage.source.times(64, torch.Generator().manual_seed(s)) for s in range(50)])
     assert 0 <= times.min() < 0.01 and 0.99 < times.max() <= 1
-    spread = torch.stack([stage.times(64, torch.Generator().manual_seed(s)).mean() for s in range(50)]).std()
+    spread = torch.stack([stage.source.times(64, torch.Generator().manual_seed(s)).mean() for s in range(50)]).std()
     assert spread < 0.7 * float(times.std()) / 64**0.5, "strata vary less than independent draws"
 
 
 def test_captions_are_dropped_paraphrased_and_shortened_as_often_as_asked() -> None:
     stage = tiny_stage()
     scenes = [stage.world.scene(i) for i in range(2000)]
-    told = stage.captions(scenes, 3)
+    told = stage.source.captions(scenes, 3)
     shares = {
         "drop": sum(t == "" for t in told) / 2000,
         "short": sum(t == s.short for t, s in zip(told, scenes, strict=True)) / 2000,
@@ -137,14 +148,58 @@ def test_captions_are_dropped_paraphrased_and_shortened_as_often_as_asked() -> N
     assert shares == pytest.approx({"drop": 0.1, "short": 0.03, "paraphrase": 0.1}, abs=0.02)
 
 
+TINY_RUN = """
+seed: 3
+folder: {folder}
+checkpoint: {checkpoint}
+{more}
+autoencoder:
+  block_out_channels: [8, 8, 8, 8]
+  decoder_block_out_channels: [8, 8, 8, 8]
+  latent_channels: 4
+  loop: &loop {{steps: 2, batch: 4, device: cpu, muon: true, report_every: 2}}
+transformer:
+  {{heads: 1, head_dim: 16, double_blocks: 1, single_blocks: 1, text_width: 64, text_mlp: 64, auxiliary_block: 1,
+   compile: false, loop: *loop}}
+"""
+
+
+def write_run(folder: Path, name: str, more: str = "") -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(TINY_RUN.format(folder=folder / name, checkpoint=folder / f"{name}-checkpoint", more=more))
+    return path
+
+
+def test_a_run_file_becomes_a_checkpoint_and_another_run_starts_from_it(tmp_path: Path) -> None:
+    first = write_run(tmp_path, "first")
+    assert train(first, stop_after=1) == 1, "a rehearsal stops before the end"
+    assert train(first) == 0
+    assert describe(str(tmp_path / "first-checkpoint")).prompt_tokens == 24
+    second = write_run(tmp_path, "second", f"start_from: {tmp_path / 'first-checkpoint'}")
+    assert train(second) == 0
+    assert not (tmp_path / "second" / "autoencoder").exists(), "the autoencoder is kept"
+    vae = "vae/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "second-checkpoint" / vae).read_bytes() == (tmp_path / "first-checkpoint" / vae).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a: [", "can not be read as YAML"), ("seed: 1", "Field required"), (TINY_RUN + "extra: 1", "Extra inputs")],
+)
+def test_a_run_file_that_is_wrong_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text.format(folder="a", checkpoint="b", more="") if text.startswith("\nseed") else text)
+    with pytest.raises(Refusal, match=says):
+        read_run(path)
+
+
 @pytest.mark.slow
 def test_a_small_model_overfits_eight_samples(tmp_path: Path) -> None:
     config = loop(steps=150, batch=8, lr=3e-3, warmup=10, bf16=False)
-    stage: Stage = tiny_stage(loop=config)
-    fixed = stage.batch(0)  # type: ignore[operator]
-    stage.batch = lambda step: fixed  # type: ignore[method-assign,assignment]
+    stage = tiny_stage(loop=config)
+    fixed = stage.source(0)
     trainer = Trainer(stage, config, tmp_path, quiet)
-    losses = [trainer.one_step()["main"] for _ in range(150)]
+    losses = [trainer.one_step(fixed)["main"] for _ in range(150)]
     assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from models.codec import Codec
-from training.autoencoder import AutoencoderConfig, build_autoencoder
-from training.config import LoopConfig
+from training.autoencoder import build_autoencoder
+from training.config import AutoencoderConfig, FlowConfig, LoopConfig
 from training.export import export
-from training.flow import FlowConfig, FlowStage
+from training.flow import FlowStage
 from training.papercut import World
 
 LOOP = LoopConfig(steps=4, batch=2, warmup=1, device="cpu", report_every=0)

@@ -13,20 +13,9 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKLFlux2
 from torch import Tensor
 
-from .config import LoopConfig, Strict
+from .config import AutoencoderConfig
 from .papercut import COLOURS, SHAPES, Scene, World, render
 from .trainer import Stage
-
-
-class AutoencoderConfig(Strict):
-    """Widths of the autoencoder and weights of its losses."""
-
-    block_out_channels: tuple[int, ...] = (16, 32, 48, 64)
-    decoder_block_out_channels: tuple[int, ...] = (16, 32, 64, 96)
-    latent_channels: int = 16
-    edges: float = 1.0
-    kl: float = 3e-4
-    loop: LoopConfig
 
 
 def build_autoencoder(config: AutoencoderConfig) -> AutoencoderKLFlux2:
@@ -64,12 +53,11 @@ class AutoencoderStage(Stage):
         outer = ("conv_in", "conv_out", "quant_conv")
         return [p for n, p in self.vae.named_parameters() if p.ndim == 4 and not any(o in n for o in outer)]
 
-    def forward(self, step: int) -> dict[str, Tensor]:
-        """Losses on one batch; three batches of crops, then one of whole pictures of the same number of pixels."""
-        target = self.batch(step).to(next(self.parameters()).device) * 2 - 1
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses on one batch of `source`."""
+        target = batch["pixels"] * 2 - 1
         posterior = self.vae.encode(target).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed((self.seed << 32) + step))
-        output = self.vae.decode(posterior.mean + posterior.std * noise.to(target)).sample.float()
+        output = self.vae.decode(posterior.mean + posterior.std * batch["noise"]).sample.float()
         kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).float().mean()
         pixels = (output - target).abs().mean()
         edges = sum((output.diff(dim=axis) - target.diff(dim=axis)).abs().mean() for axis in (2, 3))
@@ -81,7 +69,17 @@ class AutoencoderStage(Stage):
             "psnr": -10 * torch.log10(mse / 4),
         }
 
-    def batch(self, step: int) -> Tensor:
+    def source(self, step: int) -> dict[str, Tensor]:
+        """Pixels [B, 4, H, W] and noise for their latents.
+
+        Three batches of crops, then one of whole pictures with the same number of pixels.
+        """
+        pixels = self.pixels(step)
+        shape = (len(pixels), self.config.latent_channels, pixels.shape[2] // 8, pixels.shape[3] // 8)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed((self.seed << 32) + step))
+        return {"pixels": pixels, "noise": noise}
+
+    def pixels(self, step: int) -> Tensor:
         """[B, 4, H, W] premultiplied RGBA in 0..1, about a third of it clear layers."""
         rng = random.Random((self.seed << 40) + step)
         whole = step % 4 == 3
@@ -127,7 +125,7 @@ class AutoencoderStage(Stage):
         """Set the normalisation that FLUX.2 keeps in the batch norm: mean and variance of 2x2-patched latents."""
         patches = []
         for step in range(3, 4 * count // 16, 4):
-            pixels = self.batch(10_000_000 + step).to(next(self.parameters()).device) * 2 - 1
+            pixels = self.pixels(10_000_000 + step).to(next(self.parameters()).device) * 2 - 1
             latent = self.vae.encode(pixels).latent_dist.mode().float()
             patch = F.pixel_unshuffle(latent, 2)
             patches.append(patch.permute(1, 0, 2, 3).flatten(1))

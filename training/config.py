@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from .papercut import Mixture
 
 
 class Strict(BaseModel):
@@ -27,6 +30,62 @@ class LoopConfig(Strict):
     ema: tuple[float, ...] = (0.998, 0.9995)
     bf16: bool = True
     device: Literal["auto", "cpu"] = "auto"
+    workers: int = Field(0, ge=0, description="processes that draw batches ahead; 0 draws in the training process")
     log_seconds: float = 20.0
     save_seconds: float = 180.0
     report_every: int = Field(1000, description="steps between reports; 0 never")
+
+
+class AutoencoderConfig(Strict):
+    """Widths of the autoencoder and weights of its losses."""
+
+    block_out_channels: tuple[int, ...] = (16, 32, 48, 64)
+    decoder_block_out_channels: tuple[int, ...] = (16, 32, 64, 96)
+    latent_channels: int = 16
+    edges: float = 1.0
+    kl: float = 3e-4
+    loop: LoopConfig
+
+
+class FlowConfig(Strict):
+    """Sizes of the prompt encoder and the MM-DiT, and the objective."""
+
+    heads: int = 3
+    head_dim: int = 64
+    double_blocks: int = 2
+    single_blocks: int = 6
+    mlp_ratio: float = 3.0
+    text_width: int = 128
+    text_layers: int = 4
+    text_mlp: int = 256
+    prompt_tokens: int = 24
+    auxiliary_block: int = 3
+    auxiliary_weight: float = 0.5
+    labels_weight: float = 0.3
+    labels_until: float = 0.6
+    caption_drop: float = 0.1
+    paraphrase: float = 0.1
+    short: float = 0.03
+    time_mean: float = 0.8
+    time_std: float = 1.1
+    other_sizes: float = 0.25
+    other_sizes_from: float = 0.7
+    compile: bool = True
+    loop: LoopConfig
+
+
+class RunConfig(Strict):
+    """A training run.
+
+    `folder` holds the run's state and pictures; `checkpoint` is written when the last stage ends. With `start_from`
+    (a checkpoint of the same sizes) its weights are where the run begins, and its autoencoder is kept as it is.
+    """
+
+    seed: int = 1
+    folder: Path
+    checkpoint: Path
+    start_from: str | None = None
+    export_ema: float | None = None
+    mixture: Mixture = Mixture()
+    autoencoder: AutoencoderConfig
+    transformer: FlowConfig

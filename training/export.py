@@ -10,39 +10,13 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
-from transformers import Qwen3ForCausalLM
 
-from .flow import LIVE_LAYERS, STOCK_DEPTH, STOCK_LAYERS, FlowStage, build_text_encoder
+from .flow import FlowStage
 from .papercut import vocabulary
+from .text_encoder import STOCK_LAYERS, spread
 
 SHIFT = 1.5  # of the noise schedule; stock's resolution-dependent shift is far too much for 64 tokens
 SIDES = (64, 192)
-
-
-def spread_text_encoder(stage: FlowStage) -> Qwen3ForCausalLM:
-    """The trained layers in a stock-deep text encoder.
-
-    Stock reads hidden states 9, 18 and 27 by default. The trained layers stand in front of those, and each layer in
-    between is an identity: its two output projections are zero.
-    """
-    deep = build_text_encoder(stage.config, len(stage.tokenizer), STOCK_DEPTH)
-    with torch.no_grad():
-        deep.model.embed_tokens.weight.copy_(stage.text.model.embed_tokens.weight)
-        for index, layer in enumerate(deep.model.layers):
-            if index in LIVE_LAYERS[: stage.config.text_layers]:
-                layer.load_state_dict(stage.text.model.layers[LIVE_LAYERS.index(index)].state_dict())
-            else:
-                for parameter in layer.parameters():
-                    if parameter.ndim == 2:
-                        parameter.zero_()
-    return deep
-
-
-def gather_text_encoder(stage: FlowStage, deep: Qwen3ForCausalLM) -> None:
-    """The inverse: the trained layers of a checkpoint into a stage, to train on from its weights."""
-    stage.text.model.embed_tokens.load_state_dict(deep.model.embed_tokens.state_dict())
-    for live, index in enumerate(LIVE_LAYERS[: stage.config.text_layers]):
-        stage.text.model.layers[live].load_state_dict(deep.model.layers[index].state_dict())
 
 
 def export(stage: FlowStage, vae: AutoencoderKLFlux2, folder: Path, *, score: dict[str, Any] | None = None) -> None:
@@ -55,7 +29,7 @@ def export(stage: FlowStage, vae: AutoencoderKLFlux2, folder: Path, *, score: di
     pipeline = Flux2KleinPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT, use_dynamic_shifting=False),
         vae=vae,
-        text_encoder=spread_text_encoder(stage),
+        text_encoder=spread(stage.text, stage.config),
         tokenizer=stage.tokenizer,
         transformer=transformer,
     )

@@ -6,16 +6,12 @@ Shape suffixes: B samples, N picture tokens, L prompt tokens, C numbers in a tok
 
 from __future__ import annotations
 
-import itertools
-import json
-import random
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import Qwen2TokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from models.attention import materialised
 from models.codec import Codec
@@ -23,91 +19,12 @@ from models.mmdit import AuxiliaryHead, MMDiT
 from models.prompt import PromptEncoder
 from pipelines.text import text_plan
 
-from .config import LoopConfig, Strict
+from .config import FlowConfig
 from .evaluate import judge, read
-from .papercut import TWO, Scene, World, render, vocabulary
+from .papercut import TWO, World, render
+from .samples import Samples
+from .text_encoder import build_text_encoder, build_tokenizer
 from .trainer import Stage
-
-
-class FlowConfig(Strict):
-    """Sizes of the prompt encoder and the MM-DiT, and the objective."""
-
-    heads: int = 3
-    head_dim: int = 64
-    double_blocks: int = 2
-    single_blocks: int = 6
-    mlp_ratio: float = 3.0
-    text_width: int = 128
-    text_layers: int = 4
-    text_mlp: int = 256
-    prompt_tokens: int = 24
-    auxiliary_block: int = 3
-    auxiliary_weight: float = 0.5
-    labels_weight: float = 0.3
-    labels_until: float = 0.6
-    caption_drop: float = 0.1
-    paraphrase: float = 0.1
-    short: float = 0.03
-    time_mean: float = 0.8
-    time_std: float = 1.1
-    other_sizes: float = 0.25
-    other_sizes_from: float = 0.7
-    compile: bool = True
-    loop: LoopConfig
-
-
-# Tokens down and across of the sizes that training mixes in; 8x8 is the home size of 128x128 pixels.
-SIZES = ((4, 4), (6, 6), (10, 10), (12, 12), (8, 12), (12, 8), (6, 10), (10, 6), (4, 8), (8, 4), (4, 12), (12, 4))
-
-# Stock FLUX.2 [klein] reads hidden states 9, 18 and 27 of its text encoder. Ours lives in these of its 28 layers;
-# the others start as identities (zero output projections), so that stock's defaults hold and later training may
-# wake them.
-STOCK_LAYERS, STOCK_DEPTH, LIVE_LAYERS = (9, 18, 27), 28, (0, 1, 9, 18)
-
-
-def build_tokenizer(prompt_tokens: int) -> Qwen2TokenizerFast:
-    """A byte-level BPE in which every word of the world is one token; the chat template is the bare prompt.
-
-    The template lowers the prompt and puts a space before it, so that a word is one token wherever it stands.
-    """
-    base = Tokenizer(models.BPE())
-    base.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    base.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=4000,
-        min_frequency=1,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        special_tokens=["<|endoftext|>"],
-        show_progress=False,
-    )
-    base.train_from_iterator([f" {word}" for word in vocabulary()], trainer)
-    learnt = json.loads(base.to_str())["model"]
-    tokenizer = Qwen2TokenizerFast(
-        vocab=learnt["vocab"],
-        merges=[tuple(merge) for merge in learnt["merges"]],
-        pad_token="<|endoftext|>",
-        eos_token="<|endoftext|>",
-        model_max_length=prompt_tokens,
-    )
-    tokenizer.chat_template = "{{ ' ' ~ (messages[0]['content'] | lower | trim) }}"
-    return tokenizer
-
-
-def build_text_encoder(config: FlowConfig, tokens: int, depth: int) -> Qwen3ForCausalLM:
-    """A small stock Qwen3; `depth` is the live layers and one more while training, 28 in the checkpoint."""
-    return Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=tokens,
-            hidden_size=config.text_width,
-            intermediate_size=config.text_mlp,
-            num_hidden_layers=depth,
-            num_attention_heads=config.text_width // 32,
-            num_key_value_heads=config.text_width // 64,
-            head_dim=32,
-            max_position_embeddings=512,
-            tie_word_embeddings=True,
-        )
-    )
 
 
 class FlowStage(Stage):
@@ -139,6 +56,7 @@ class FlowStage(Stage):
         self.labels = nn.Linear(width, len(world.colours) + len(world.shapes))
         self._initialise()
         self.frozen = {"codec": codec}  # in a dict, so that its weights are not the stage's
+        self.source = Samples(config, world, self.prompts.tokenize, codec.channels)
         if config.compile:
             self.transformer.compile_repeated_blocks(dynamic=False)
 
@@ -166,93 +84,33 @@ class FlowStage(Stage):
 
     # ------------------------------------------------------------ one batch
 
-    def size(self, step: int) -> tuple[int, int]:
-        """Tokens down and across of this step's pictures: other sizes join once the home size stands."""
-        rng = random.Random(step * 7919 + self.world.seed)
-        early = step < self.config.other_sizes_from * self.config.loop.steps
-        return (8, 8) if early or rng.random() >= self.config.other_sizes else rng.choice(SIZES)
-
-    def captions(self, scenes: list[Scene], step: int) -> list[str]:
-        """What each sample is told: the whole, a paraphrase, the short form or nothing."""
-        rng = random.Random(step * 104729 + self.world.seed)
-        told = []
-        for scene in scenes:
-            dice = rng.random()
-            for share, text in (
-                (self.config.caption_drop, ""),
-                (self.config.paraphrase, scene.paraphrase),
-                (self.config.short, scene.short),
-                (1.0, scene.caption),
-            ):
-                if dice < share:
-                    told.append(text)
-                    break
-                dice -= share
-        return told
-
-    @torch.no_grad()
-    def batch(self, step: int) -> tuple[Tensor, list[Scene], tuple[int, int]]:
-        """Clean tokens [B, N, C], their scenes and the size in tokens. Larger pictures come in smaller batches."""
-        h, w = self.size(step)
-        count = max(1, round(self.config.loop.batch * 88 / (h * w + 24)))
-        device = next(self.parameters()).device
-        short = min(h, w)
-        first = step * 2 * self.config.loop.batch
-        scenes = [self.world.scene(first + i, (w / short, h / short)) for i in range(count)]
-        picture = render(scenes, 16 * h, 16 * w, device, layered=False).picture
-        opaque = torch.cat([picture, torch.ones_like(picture[:, :1])], 1)
-        return self.frozen["codec"].encode(opaque).float(), scenes, (h, w)
-
-    def label_map(self, scenes: list[Scene], h: int, w: int) -> Tensor:
-        """[B, N, colours + shapes] the share of each token that things of each colour, and of each shape, cover."""
-        cover = render(scenes, 4 * h, 4 * w).coverage
-        cover = F.avg_pool2d(cover, 4).flatten(2)
-        found = torch.zeros(len(scenes), h * w, self.labels.out_features)
-        names = (*self.world.colours, *self.world.shapes)
-        for b, scene in enumerate(scenes):
-            for k, thing in enumerate(scene.things):
-                for name in (thing.colour, thing.shape):
-                    found[b, :, names.index(name)] += cover[b, k]
-        return found.clamp(max=1)
-
-    def times(self, count: int, generator: torch.Generator) -> Tensor:
-        """[B] stratified times: logit-normal (SD3, 2403.03206), one in ten uniform so that both ends are seen."""
-        strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
-        normal = torch.special.ndtri(strata.clamp(1e-4, 1 - 1e-4))
-        logit_normal = torch.sigmoid(self.config.time_mean + self.config.time_std * normal)
-        uniform = torch.rand(count, generator=generator)
-        return torch.where(torch.rand(count, generator=generator) < 0.1, uniform, logit_normal)
-
-    def forward(self, step: int) -> dict[str, Tensor]:
-        """Velocity losses of one batch."""
-        clean, scenes, (h, w) = self.batch(step)
-        generator = torch.Generator().manual_seed((self.world.seed << 40) + step)
-        t = self.times(len(clean), generator).to(clean)
-        noise = torch.randn(clean.shape, generator=generator).to(clean)
-        ids, mask = self.prompts.tokenize(self.captions(scenes, step))
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Velocity losses of one batch of `samples.py`."""
+        home = batch["picture"].shape[-2:] == (128, 128)
+        with torch.no_grad():
+            clean = self.encode(batch["picture"].float() / 255)
         # Only the home size is worth a compilation.
-        with torch.compiler.set_stance("default" if (h, w) == (8, 8) else "force_eager"):
-            main, auxiliary, hidden = self._denoise(clean, noise, t, ids.to(clean.device), mask.to(clean.device), h, w)
+        with torch.compiler.set_stance("default" if home else "force_eager"):
+            context = self.prompts.encode(batch["ids"], batch["mask"])
+            noisy = torch.lerp(clean, batch["noise"], batch["times"][:, None, None])
+            h, w = (side // 16 for side in batch["picture"].shape[-2:])
+            plan, tap = text_plan(self.config.prompt_tokens, h, w), self.config.auxiliary_block
+            output = self.transformer(noisy, context, batch["times"], plan=plan, auxiliary=self.auxiliary, taps=(tap,))
+        target = batch["noise"] - clean
+        main = F.mse_loss(output.sample.float(), target)
+        auxiliary = F.mse_loss(output.auxiliary.float(), target)
         losses = {"total": main + self.config.auxiliary_weight * auxiliary, "main": main, "auxiliary": auxiliary}
-        if step < self.config.labels_until * self.config.loop.steps:
-            # Alignment helps early and binds late (HASTE, 2505.16792), so it is switched off.
-            wanted = self.label_map(scenes, h, w).to(clean)
-            guess = self.labels(hidden).float()
-            losses["labels"] = F.binary_cross_entropy_with_logits(guess, wanted, reduction="none").sum(-1).mean()
+        if "labels" in batch:
+            guess = self.labels(output.taps[tap]).float()
+            entropy = F.binary_cross_entropy_with_logits(guess, batch["labels"], reduction="none")
+            losses["labels"] = entropy.sum(-1).mean()
             losses["total"] = losses["total"] + self.config.labels_weight * losses["labels"]
         return losses
 
-    def _denoise(
-        self, clean: Tensor, noise: Tensor, t: Tensor, ids: Tensor, mask: Tensor, h: int, w: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        context = self.prompts.encode(ids, mask)
-        noisy = torch.lerp(clean, noise, t[:, None, None])
-        plan = text_plan(self.config.prompt_tokens, h, w)
-        tap = self.config.auxiliary_block
-        output = self.transformer(noisy, context, t, plan=plan, auxiliary=self.auxiliary, taps=(tap,))
-        target = noise - clean
-        main = F.mse_loss(output.sample.float(), target)
-        return main, F.mse_loss(output.auxiliary.float(), target), output.taps[tap]
+    def encode(self, picture: Tensor) -> Tensor:
+        """[B, 3, H, W] opaque pictures in 0..1 to clean tokens [B, N, C]."""
+        tokens: Tensor = self.frozen["codec"].encode(torch.cat([picture, torch.ones_like(picture[:, :1])], 1))
+        return tokens.float()
 
     # ------------------------------------------------------------ looking at it
 
@@ -277,7 +135,7 @@ class FlowStage(Stage):
         x = torch.randn(len(captions), h * w, codec.channels, generator=torch.Generator().manual_seed(seed)).to(device)
         with torch.autocast(device.type, torch.bfloat16):
             context = self.prompts.encode(ids.to(device), mask.to(device))
-            for now, then in itertools.pairwise(sigmas):
+            for now, then in pairwise(sigmas):
                 time = now.expand(2 * len(x)).to(device)
                 with_prompt, without = (
                     self.transformer(torch.cat([x, x]), context, time, plan=plan).sample.float().chunk(2)
@@ -291,7 +149,7 @@ class FlowStage(Stage):
         world = World(seed=77, split="unseen", colours=self.world.colours, shapes=self.world.shapes)
         scenes = [world.scene(i) for i in range(64)]
         picture = render(scenes, 128, 128, layered=False).picture.to(next(self.parameters()).device)
-        clean = self.frozen["codec"].encode(torch.cat([picture, torch.ones_like(picture[:, :1])], 1)).float()
+        clean = self.encode(picture)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(5)).to(clean)
         t = ((torch.arange(64) + 0.5) / 64).to(clean)
         ids, mask = self.prompts.tokenize([scene.caption for scene in scenes])

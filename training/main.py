@@ -14,29 +14,12 @@ from models.checkpoint import CheckpointError, describe
 from models.codec import Codec
 from pipelines.refusal import Refusal
 
-from .autoencoder import AutoencoderConfig, AutoencoderStage
-from .config import Strict
-from .export import export, gather_text_encoder
-from .flow import FlowConfig, FlowStage
-from .papercut import Mixture, World
+from .autoencoder import AutoencoderStage
+from .config import RunConfig
+from .export import export
+from .flow import FlowStage
+from .papercut import World
 from .trainer import Trainer
-
-
-class RunConfig(Strict):
-    """A training run.
-
-    `folder` holds the run's state and pictures; `checkpoint` is written when the last stage ends. With `start_from`
-    (a checkpoint of the same sizes) its weights are where the run begins, and its autoencoder is kept as it is.
-    """
-
-    seed: int = 1
-    folder: Path
-    checkpoint: Path
-    start_from: str | None = None
-    export_ema: float | None = None
-    mixture: Mixture = Mixture()
-    autoencoder: AutoencoderConfig
-    transformer: FlowConfig
 
 
 def read_run(path: Path) -> RunConfig:
@@ -127,8 +110,7 @@ def _take_weights(stage: FlowStage, name: str) -> None:
         folder, subfolder="transformer", dtype=torch.float32, **options
     )
     stage.transformer.load_state_dict(transformer.state_dict())
-    gather_text_encoder(
-        stage, Qwen3ForCausalLM.from_pretrained(folder / "text_encoder", dtype=torch.float32, **options)
-    )
+    deep = Qwen3ForCausalLM.from_pretrained(folder / "text_encoder", dtype=torch.float32, **options)
+    gather(stage.text, deep, stage.config)
     head = type(stage.auxiliary).from_pretrained(folder, subfolder="auxiliary", dtype=torch.float32, **options)
     stage.auxiliary.load_state_dict(head.state_dict())

@@ -1,8 +1,8 @@
 """One training loop for every stage: learning rates, EMA tracks, atomic checkpoints, exact resume, progress.
 
-A stage is a module whose `forward(step)` makes its own batch and returns named losses. Batches and noise are pure
-functions of (seed, step), so weights, optimiser, EMA tracks and the step are the whole state: a run that was stopped
-and resumed is bit for bit the run that was not.
+A stage is a module with a `source` of batches, `source(step)`, and a `forward(batch)` that returns named losses.
+Batches and noise are pure functions of (seed, step), so weights, optimiser, EMA tracks and the step are the whole state: a run
+that was stopped and resumed is bit for bit the run that was not, whoever draws the batches.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from .config import LoopConfig
 
@@ -28,9 +29,10 @@ class Stage(nn.Module):
     """What a stage gives the loop. `total` among the losses is what is minimised, the rest is reported."""
 
     name: str
+    source: Callable[[int], dict[str, Tensor]]
 
-    def forward(self, step: int) -> dict[str, Tensor]:
-        """Losses of one batch; a pure function of the weights and `step`."""
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses of one batch."""
         raise NotImplementedError
 
     def matrices(self) -> list[nn.Parameter]:
@@ -40,6 +42,21 @@ class Stage(nn.Module):
     def report(self, step: int, folder: Path) -> dict[str, float]:
         """Pictures into `folder` and scores to log, from the EMA weights that the loop has put in place."""
         return {}
+
+
+@dataclass(frozen=True)
+class Batches(Dataset[dict[str, Tensor]]):
+    """The batches of steps `first` to `last`, for torch's loader."""
+
+    source: Callable[[int], dict[str, Tensor]]
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self.source(self.first + index)
 
 
 @dataclass
@@ -160,10 +177,13 @@ class Trainer:
         last = self.config.steps if stop_after is None else min(self.config.steps, self.step + stop_after)
         saved = logged = time.monotonic()
         recent: list[dict[str, float]] = []
+        batches = DataLoader(
+            Batches(self.stage.source, self.step, last), batch_size=None, num_workers=self.config.workers
+        )
+        began = time.monotonic()
         try:
-            while self.step < last:
-                began = time.monotonic()
-                recent.append(self.one_step())
+            for batch in batches:
+                recent.append(self.one_step(batch))
                 now = time.monotonic()
                 self.seconds += now - began
                 if now - logged > self.config.log_seconds or self.step == last:
@@ -174,19 +194,21 @@ class Trainer:
                 if time.monotonic() - saved > self.config.save_seconds:
                     self.save()
                     saved = time.monotonic()
+                began = time.monotonic()
         except KeyboardInterrupt:
             self.say(f"{self.stage.name}: stopped at step {self.step}, saved")
         self.save()
 
-    def one_step(self) -> dict[str, float]:
+    def one_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One optimiser step; returns the losses."""
+        batch = {name: tensor.to(self.accelerator.device, non_blocking=True) for name, tensor in batch.items()}
         factor = learning_rate(self.step, self.config)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.config.lr * factor
         # Not accelerate's mixed precision, which is one setting a process: stages of a run may differ.
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.config.bf16):
-            losses = self.stage(self.step)
+            losses = self.stage(batch)
         self.accelerator.backward(losses["total"])
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.config.clip)
         for weight, flat in self.flat:
