@@ -84,7 +84,7 @@ class AutoencoderStage(Stage):
         rng = random.Random((self.seed << 40) + step)
         whole = step % 4 == 3
         height, width = rng.choice(SIZES) if whole else (128, 128)
-        count = round(self.config.loop.batch * 64 * 64 / (height * width))
+        count = max(1, round(self.config.loop.batch * 64 * 64 / (height * width)))
         short = min(height, width)
         scenes = [self.world.scene(step * 64 + i, (width / short, height / short)) for i in range(count)]
         drawing = render(scenes, height, width)

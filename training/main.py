@@ -19,6 +19,7 @@ from .config import RunConfig
 from .export import export
 from .flow import FlowStage
 from .papercut import World
+from .text_encoder import gather
 from .trainer import Trainer
 
 

@@ -1,8 +1,8 @@
 """One training loop for every stage: learning rates, EMA tracks, atomic checkpoints, exact resume, progress.
 
 A stage is a module with a `source` of batches, `source(step)`, and a `forward(batch)` that returns named losses.
-Batches and noise are pure functions of (seed, step), so weights, optimiser, EMA tracks and the step are the whole state: a run
-that was stopped and resumed is bit for bit the run that was not, whoever draws the batches.
+Batches and noise are pure functions of (seed, step), so weights, optimiser, EMA tracks and the step are the whole
+state: a run that was stopped and resumed is bit for bit the run that was not, whoever draws the batches.
 """
 
 from __future__ import annotations
