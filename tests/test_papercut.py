@@ -142,3 +142,11 @@ def test_splits_are_disjoint() -> None:
     }
     assert not shown & HELD_OUT_PAIRS
     assert all(scene.has_held_out_pair for scene in split["pairs"])
+
+
+def test_things_smaller_than_a_pixel_still_have_a_box() -> None:
+    drawing = render([World(split="any").scene(i) for i in range(200)], 16, 16)
+    present = drawing.boxes.any(-1)
+    assert present.sum() == sum(len(World(split="any").scene(i).things) for i in range(200))
+    x0, y0, x1, y1 = drawing.boxes[present].T
+    assert (x1 > x0).all() and (y1 > y0).all()

@@ -423,7 +423,9 @@ def _shadow(distance: Tensor, short: int) -> Tensor:
 
 def _box_of(cover: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     """[4] bounds of coverage over one half, as fractions of width and height."""
-    rows, columns = (cover > 0.5).any(1).nonzero().flatten(), (cover > 0.5).any(0).nonzero().flatten()
+    # A thing smaller than a pixel reaches one half nowhere; its strongest pixel is its box then.
+    solid = cover >= cover.max().clamp(max=0.5)
+    rows, columns = solid.any(1).nonzero().flatten(), solid.any(0).nonzero().flatten()
     edges = (left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1)
     return torch.stack(edges) / torch.tensor((width, height, width, height), device=cover.device)
 
