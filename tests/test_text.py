@@ -65,7 +65,7 @@ def test_stock_flux2_klein_draws_the_same_picture_from_the_embedded_checkpoint(s
     wanted = job("papercut", size=list(size), steps=24, seed=7)
     theirs = stock(PAPERCUT, wanted, 24)
     assert gap(draw(Engine("cpu"), wanted)[0], theirs[..., :3]) <= 2
-    assert theirs[..., 3].min() >= 250, "the picture is opaque"
+    assert theirs[..., 3].mean() > 254 and theirs[..., 3].min() >= 240, "the picture is opaque but for rounding"
 
 
 def test_the_same_job_twice_gives_the_same_bytes(tiny: Path) -> None:

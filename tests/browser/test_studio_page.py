@@ -56,9 +56,14 @@ def visit(studio: tuple[str, Queue, PacedEngine], chromium: Any) -> Iterator[Ope
     complaints: list[str] = []
     contexts = []
 
+    def complain(text: str) -> None:
+        # A reload or a closed page cuts gradio's own event stream, and its client says so; that is no fault of the page.
+        if not any(cut in text for cut in ("AbortError", "errored out")):
+            complaints.append(text)
+
     def listen(page: Any) -> None:
-        page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and complain(said.text))
+        page.on("pageerror", lambda error: complain(str(error)))
         page.on("request", lambda asked: asked.url.startswith((url, "data:")) or complaints.append(asked.url))
 
     def open_page(width: int = 1280, height: int = 900, scheme: str = "light") -> Any:
