@@ -57,7 +57,7 @@ def visit(studio: tuple[str, Queue, PacedEngine], chromium: Any) -> Iterator[Ope
     contexts = []
 
     def complain(text: str) -> None:
-        # A reload or a closed page cuts gradio's own event stream, and its client says so; that is no fault of the page.
+        # A reload or a closed page cuts gradio's own event stream, and its client says so: no fault of the page.
         if not any(cut in text for cut in ("AbortError", "errored out")):
             complaints.append(text)
 
