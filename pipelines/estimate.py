@@ -17,7 +17,7 @@ class Estimate:
     Attributes:
         tokens: tokens of the plan, context and picture stream.
         pairs: attended pairs of one head in one layer.
-        flops: of all model evaluations together.
+        flops: of all model evaluations together; an upper bound where a guidance interval saves some of them.
         warnings: sentences about what the checkpoint can not read or ignores.
         resolved: settings as they will be used.
     """

@@ -59,7 +59,6 @@ def test_stock_flux2_klein_draws_the_same_picture_from_a_checkpoint_of_ours(tiny
     assert gap(ours, stock(tiny, wanted, 24)[..., :3]) <= 2
 
 
-@pytest.mark.skipif(not (PAPERCUT / "model_index.json").exists(), reason="the embedded checkpoint is not in this tree")
 @pytest.mark.parametrize("size", [(128, 128), (96, 160)])
 def test_stock_flux2_klein_draws_the_same_picture_from_the_embedded_checkpoint(size: tuple[int, int]) -> None:
     wanted = job("papercut", size=list(size), steps=24, seed=7)
