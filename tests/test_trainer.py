@@ -72,6 +72,10 @@ def test_a_kill_while_saving_leaves_the_last_checkpoint(tmp_path: Path, monkeypa
     monkeypatch.undo()
     after = Trainer(tiny_stage(loop=config), config, tmp_path, quiet)
     assert after.load() and after.step == 2
+    after.save()
+    again = Trainer(tiny_stage(loop=config), config, tmp_path, quiet)
+    assert again.load() and again.step == 2, "what the kill left behind is not taken for the newest checkpoint"
+    assert [path.name for path in tmp_path.glob("state-*")] == ["state-00000002"]
 
 
 def test_ctrl_c_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

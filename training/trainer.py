@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -139,9 +140,9 @@ class Trainer:
         os.replace(folder / "state.safetensors.part", folder / "state.safetensors")
         note = {"step": self.step, "seconds": self.seconds, "config": self.config.model_dump(mode="json")}
         atomic_text(self.folder / "state.json", json.dumps({"folder": folder.name, **note}, indent=1))
-        for old in sorted(self.folder.glob("state-*"))[:-1]:
-            (old / "state.safetensors").unlink(missing_ok=True)
-            old.rmdir()
+        for other in self.folder.glob("state-*"):
+            if other != folder:  # older ones, and what a kill left of a later one
+                shutil.rmtree(other)
 
     def load(self) -> bool:
         """Take up the newest checkpoint, if there is one."""
