@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_the_demo_renders_with_sockets_blocked_and_twice_to_the_same_bytes(
     assert [a.read_bytes() for a in first] == [b.read_bytes() for b in second]
     record = json.loads(first[0].with_suffix(".json").read_text())
     assert record["job"]["prompt"] and record["tokens"] and record["pairs"] and record["versions"]["torch"]
+
+
+README = EMBEDDED.parent / "README.md"
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL))
+def test_what_the_readme_says_in_python_runs(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(README.parent)
+    exec(code, {})
 
 
 def test_the_vocabulary_is_what_its_training_said() -> None:

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.papercut import TWO, Scene, World
+from training.papercut import TWO, Scene, World, render
 from training.parser import MOST_STRAY, Reading, Seen, read
 
 Draw = Callable[[list[str]], Tensor]
@@ -202,6 +202,22 @@ def drawer(
     return draw
 
 
+@torch.no_grad()
+def reconstruction(checkpoint: str, count: int = 64) -> dict[str, float]:
+    """PSNR in dB of the checkpoint's autoencoder on flat pictures and on clear layers, drawn from an unseen seed."""
+    from pipelines.engine import Engine
+
+    codec = Engine("cpu").checkpoint(checkpoint).codec
+    world = World(2024, split="any")
+    drawing = render([world.scene(i) for i in range(count)], 128, 128)
+    flat = torch.cat([drawing.picture, torch.ones_like(drawing.picture[:, :1])], 1)
+    found = {}
+    for name, pixels in (("flat", flat), ("layers", drawing.layers[:, 1])):
+        error = (codec.decode(codec.encode(pixels), 128, 128)[:, 0] - pixels).square().mean()
+        found[name] = round(float(-10 * torch.log10(error)), 1)
+    return found
+
+
 def main() -> None:
     """Score a checkpoint on unseen two-object captions and on held-out colour-shape pairs."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -217,6 +233,7 @@ def main() -> None:
     options = parser.parse_args()
     size = (options.size[0], options.size[1])
     draw = drawer(options.checkpoint, options.steps, options.guidance, options.internal_guidance, size, options.seed)
+    print(f"autoencoder, PSNR in dB: {reconstruction(options.checkpoint)}", flush=True)
     short = min(size)
     for split in ("unseen", "pairs"):
         world = World(options.world_seed, TWO, split=split)
