@@ -37,7 +37,7 @@ def gap(a: np.ndarray, b: np.ndarray) -> int:
 
 def stock(folder: Path, wanted: TextJob, length: int) -> np.ndarray:
     """The picture that diffusers' own pipeline draws."""
-    pipeline = Flux2KleinPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipeline = Flux2KleinPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     picture = pipeline(
         prompt=wanted.prompt,

@@ -37,6 +37,9 @@ def export(stage: FlowStage, vae: AutoencoderKLFlux2, folder: Path, *, score: di
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         new = Path(scratch) / folder.name
         pipeline.to(dtype=torch.bfloat16).save_pretrained(new, safe_serialization=True)
+        # transformers loads in the type that a configuration names, diffusers in float32: name the one that both take.
+        config = new / "text_encoder" / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
         head = type(stage.auxiliary).from_config(stage.auxiliary.config)
         head.load_state_dict(stage.auxiliary.state_dict())
         head.to(dtype=torch.bfloat16).save_pretrained(new / "auxiliary", safe_serialization=True)
