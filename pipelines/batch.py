@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -42,6 +43,8 @@ class Rendered(Protocol):
     def frames(self) -> Pixels: ...  # noqa: D102
     @property
     def record(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def fps(self) -> Fraction | None: ...  # noqa: D102
 
 
 class Renderer(Protocol):
@@ -132,7 +135,7 @@ class Batch:
     def _save(self, i: int, result: Rendered, seconds: float) -> None:
         source, stem = self.sources[i], self.stems[i]
         try:
-            self.written[i] = self.folder.save(source.job, stem, result.frames, result.record)
+            self.written[i] = self.folder.save(source.job, stem, result.frames, result.record, result.fps)
         except Exception as error:
             return self._fail(i, _told(error))
         self.progress.finish(1, source.job.steps)

@@ -9,16 +9,33 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from models.checkpoint import CheckpointError, Description, describe, load
-from pipelines.estimate import Estimate, Rendered
+from pipelines.estimate import Estimate, Output, Rendered
 from pipelines.job import Job, require_built
 from pipelines.refusal import Refusal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from models.checkpoint import Checkpoint
-    from pipelines.media import Pixels
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a pipeline renders with.
+
+    Attributes:
+        checkpoint: the loaded model.
+        progress: called with (step, steps); False cancels.
+        cache: a folder for what may be used again, such as finished scenes; None keeps nothing.
+    """
+
+    checkpoint: Checkpoint
+    progress: Callable[[int, int], bool]
+    cache: Path | None = None
 
 
 class Pipeline(Protocol):
@@ -28,12 +45,10 @@ class Pipeline(Protocol):
         """Jobs of equal key may share a batch."""
 
     def check(self, job: Any, description: Description) -> Estimate:
-        """Cost and warnings. Raises Refusal for what the checkpoint can not do."""
+        """Cost and warnings. Raises Refusal for what the checkpoint can not do, and for files that are not right."""
 
-    def render(
-        self, checkpoint: Checkpoint, jobs: Sequence[Any], progress: Callable[[int, int], bool]
-    ) -> tuple[list[Pixels], list[list[str]]]:
-        """For each job of one key its frames [F, H, W, C] and further warnings."""
+    def render(self, work: Work, jobs: Sequence[Any]) -> list[Output]:
+        """What each of the jobs, all of one key, becomes."""
 
 
 def pipeline_of(job: Job) -> Pipeline:
@@ -59,10 +74,11 @@ class Engine:
 
     Args:
         device: such as `cpu` or `cuda:1`; None takes a GPU where there is one.
+        cache: folder for what renders may use again; None keeps nothing.
     """
 
-    def __init__(self, device: str | None = None) -> None:
-        self._device = device
+    def __init__(self, device: str | None = None, cache: Path | None = None) -> None:
+        self._device, self._cache = device, cache
         self._described: dict[str, Description] = {}
         self._loaded: Checkpoint | None = None
 
@@ -111,19 +127,21 @@ class Engine:
         estimates = [self.check(job) for job in jobs]
         checkpoint = self.checkpoint(jobs[0].model)
         started = time.monotonic()
-        frames, noted = pipeline_of(jobs[0]).render(checkpoint, jobs, progress)
+        outputs = pipeline_of(jobs[0]).render(Work(checkpoint, progress, self._cache), jobs)
         seconds = round((time.monotonic() - started) / len(jobs), 3)
         rendered = []
-        for pixels, estimate, more in zip(frames, estimates, noted, strict=True):
+        for output, estimate in zip(outputs, estimates, strict=True):
             record = {
                 "resolved": dict(estimate.resolved),
-                "warnings": list(dict.fromkeys([*estimate.warnings, *more])),
+                "warnings": list(dict.fromkeys([*estimate.warnings, *output.warnings])),
                 "tokens": estimate.tokens,
                 "pairs": estimate.pairs,
+                "dense_pairs": estimate.dense_pairs,
                 "flops": estimate.flops,
                 "device": str(checkpoint.device),
                 "seconds": seconds,
                 "batch": len(jobs),
+                **output.record,
             }
-            rendered.append(Rendered(pixels, record))
+            rendered.append(Rendered(output.frames, record, output.fps))
         return rendered

@@ -1,12 +1,22 @@
-"""What the engine says of a job before and after it renders."""
+"""What a job costs and what to know before it renders, from configuration files alone; and what a render brings.
+
+Nothing here loads torch: pages ask before every press of a button.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from models.plan import TokenPlan
+from models.vocabulary import strangers
+from pipelines.refusal import Refusal
+
 if TYPE_CHECKING:
+    from models.checkpoint import Description
+    from pipelines.job import Job
     from pipelines.media import Pixels
 
 
@@ -15,8 +25,9 @@ class Estimate:
     """What a job will cost and what to know before it runs.
 
     Attributes:
-        tokens: tokens of the plan, context and picture stream.
+        tokens: tokens of the plan, context and picture stream; of all plans together where a job has several.
         pairs: attended pairs of one head in one layer.
+        dense_pairs: pairs that attention under a dense mask computes for the same tokens.
         flops: of all model evaluations together; an upper bound where a guidance interval saves some of them.
         warnings: sentences about what the checkpoint can not read or ignores.
         resolved: settings as they will be used.
@@ -24,9 +35,20 @@ class Estimate:
 
     tokens: int
     pairs: int
+    dense_pairs: int
     flops: float
-    warnings: Sequence[str]
+    warnings: list[str]
     resolved: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a pipeline made of one job: frames [F, H, W, C] in uint8, warnings, and its own part of the record."""
+
+    frames: Pixels
+    warnings: Sequence[str] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+    fps: Fraction | None = None  # where the job itself does not say
 
 
 @dataclass(frozen=True)
@@ -35,3 +57,78 @@ class Rendered:
 
     frames: Pixels
     record: Mapping[str, Any]
+    fps: Fraction | None = None
+
+
+def estimate(
+    job: Job, description: Description, plans: Sequence[TokenPlan], prompts: Sequence[str], **resolved: object
+) -> Estimate:
+    """The cost of rendering `plans` one after another with a checkpoint.
+
+    Args:
+        job: its steps, scheduler and guidance.
+        description: the checkpoint.
+        plans: one for each pass of the sampling loop.
+        prompts: all texts that the checkpoint will read.
+        **resolved: further settings to record.
+
+    Raises:
+        Refusal: guidance that the checkpoint does not have.
+    """
+    if job.internal_guidance is not None and not (description.folder / "auxiliary").is_dir():
+        raise Refusal("internal_guidance", f"{description.name!r} has no auxiliary head; leave the field out")
+    notes = strangers(" ".join(prompts), description.vocabulary)
+    guided = job.guidance > 1 and not description.distilled
+    if job.guidance > 1 and description.distilled:
+        notes.append(f"{description.name!r} is distilled: guidance {job.guidance:g} has no effect")
+    config = description.transformer
+    once = sum(
+        plan.flops(
+            width=description.width,
+            double=config["num_layers"],
+            single=config["num_single_layers"],
+            mlp_ratio=config["mlp_ratio"],
+        )
+        for plan in plans
+    )
+    evaluations = (2 * job.steps - 1 if job.scheduler == "heun" else job.steps) * (2 if guided else 1)
+    return Estimate(
+        tokens=sum(plan.tokens for plan in plans),
+        pairs=sum(plan.pairs for plan in plans),
+        dense_pairs=sum(plan.tokens**2 for plan in plans),
+        flops=once * evaluations,
+        warnings=notes,
+        resolved={
+            "checkpoint": description.name,
+            "prompt_tokens": description.prompt_tokens,
+            "model_evaluations": evaluations * len(plans),
+            "guided": guided,
+            **resolved,
+        },
+    )
+
+
+def check_size(size: tuple[int, int], description: Description, field: str = "size") -> None:
+    """Raise Refusal where a checkpoint does not draw this width and height."""
+    low, high = description.sides
+    if not all(low <= side <= high for side in size):
+        raise Refusal(field, f"{description.name!r} draws sides from {low} to {high} pixels, got {list(size)}")
+    if any(side % description.scale for side in size):
+        raise Refusal(
+            field, f"{description.name!r} needs sides in steps of {description.scale} pixels, got {list(size)}"
+        )
+
+
+def frame_notes(frames: int, description: Description) -> list[str]:
+    """A sentence where a video is longer than what the checkpoint was trained on, or nothing."""
+    longest = int(description.house.get("frames", 0))
+    if frames <= 1 or "frames" not in description.house or frames <= longest:
+        return []
+    if longest <= 1:
+        return [f"{description.name!r} was trained on pictures alone: its {frames} frames will hardly move"]
+    return [f"{description.name!r} was trained on up to {longest} frames at once, got {frames}: late ones may drift"]
+
+
+def sampling_key(job: Job) -> tuple[object, ...]:
+    """What jobs of one batch have in common, beside their shapes: checkpoint and sampling."""
+    return (job.model, job.steps, job.scheduler, job.guidance, job.guidance_interval, job.internal_guidance)

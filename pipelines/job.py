@@ -19,7 +19,7 @@ SIDE_STEP = 16
 MIN_SIDE, MAX_SIDE = 16, 2048
 MAX_STEPS = 200
 MAX_GUIDANCE = 30.0
-MAX_FRAMES = 257
+MAX_FRAMES = 1_000
 MAX_FPS = 60
 DEFAULT_FPS = 8
 MAX_SEED = 2**63 - 1
@@ -101,6 +101,7 @@ Prompt = Annotated[str, AfterValidator(_check_text), AfterValidator(_check_said)
 Path = Annotated[str, Field(max_length=MAX_PATH), AfterValidator(_check_path)]
 Name = Annotated[str, AfterValidator(_check_name)]
 Guidance = Annotated[float, Field(ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Frames = Annotated[int, Field(ge=1, le=MAX_FRAMES)]
 Fps = Annotated[int, Field(ge=1, le=MAX_FPS)]
 
@@ -119,7 +120,7 @@ class _Sampled(_Value):
     guidance_interval: Interval = Field((0.0, 1.0), description="The part of the noise levels that is guided.")
     internal_guidance: Guidance | None = Field(None, description="Internal Guidance scale; null is off.")
     scheduler: Literal["euler", "heun", "unipc", "dpm++"] = Field("euler", description="How a step is taken.")
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the noise.")
+    seed: Seed = Field(0, description="Seed of the noise.")
     name: Name | None = Field(None, description="File stem of the outputs; null is TASK-NNN.")
 
 
@@ -143,6 +144,10 @@ class ScenePart(_Value):
 
     prompt: Prompt = Field(description="What this scene shows.")
     frames: Frames = Field(12, description="How many frames it lasts.")
+    negative_prompt: Text | None = Field(None, description="What to steer away from; null is the job's.")
+    seed: Seed | None = Field(None, description="Seed of this scene's noise; null is the job's.")
+    transition: Literal["cut", "crossfade", "black"] = Field("cut", description="How the scene before gives way.")
+    transition_frames: int = Field(4, ge=1, le=MAX_FRAMES, description="Frames of a crossfade or a fade through black.")
 
 
 class ScenesJob(_Prompted):
@@ -155,7 +160,38 @@ class ScenesJob(_Prompted):
     scenes: Annotated[tuple[ScenePart, ...], Field(strict=False)] = Field(
         min_length=1, max_length=MAX_PARTS, description="The scenes in order."
     )
+    cuts: bool = Field(True, description="false makes one shot whose prompt changes as it goes on.")
+    window: int = Field(3, ge=1, le=8, description="Scenes that the model sees at once; earlier ones are given.")
     continue_from: Path | None = Field(None, description="A video to extend: its scenes are given.")
+    reuse: Literal["scene", "story", "never"] = Field(
+        "scene",
+        description="Take scenes rendered before: where they are unchanged, where all before them is, or never.",
+    )
+
+    @model_validator(mode="after")
+    def _transitions_fit(self) -> ScenesJob:
+        first = self.scenes[0]
+        if first.transition != "cut" and self.continue_from is None:
+            raise ValueError(
+                f"expected the first scene to begin with a cut, got {first.transition!r}; nothing is before it"
+            )
+        for number, scene in enumerate(self.scenes):
+            if scene.transition == "cut":
+                continue
+            if not self.cuts:
+                raise ValueError(
+                    f"scene {number + 1} has a {scene.transition!r}, but cuts: false makes one shot; leave it out"
+                )
+            around = [scene.frames] + ([self.scenes[number - 1].frames] if number else [])
+            if scene.transition_frames > min(around):
+                raise ValueError(
+                    f"the transition into scene {number + 1} has {scene.transition_frames} frames, "
+                    f"its scenes have {' and '.join(map(str, reversed(around)))}; make it shorter"
+                )
+        total = sum(scene.frames for scene in self.scenes)
+        if total > MAX_FRAMES:
+            raise ValueError(f"expected at most {MAX_FRAMES:,} frames in all scenes together, got {total:,}")
+        return self
 
 
 class BoxPart(_Value):
@@ -199,8 +235,8 @@ class MaskedJob(_Prompted):
 
     task: Literal["masked"]
     prompt: Text = Field("", description="What the new part shows.")
-    source: Path = Field(description="The picture or video that is given.")
-    mask: Path | None = Field(None, description="White = make new; a picture or a video.")
+    source: Path = Field(description="The picture, video or folder of PNG frames that is given.")
+    mask: Path | None = Field(None, description="White = make new; a picture, a video or a folder of PNG frames.")
     keep_frames: str | None = Field(
         None,
         max_length=1_000,
@@ -210,6 +246,9 @@ class MaskedJob(_Prompted):
     outpaint: Annotated[tuple[Border, Border, Border, Border] | None, Field(strict=False)] = Field(
         None, description="Pixels to add at left, top, right, bottom."
     )
+    reference: Path | None = Field(None, description="A picture of what the new part shows.")
+    frames: Frames | None = Field(None, description="Frames of the result; null is as many as the source has.")
+    fps: Fps | None = Field(None, description="Frames a second where the source does not say; null is 8.")
     png_frames: bool = Field(False, description="Also write a video's frames as NAME/0000.png.")
 
     @model_validator(mode="after")

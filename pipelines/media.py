@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def write_picture(path: Path, pixels_HW: Pixels, recipe: Recipe) -> None:
     write_bytes(path, _png(pixels_HW, recipe))
 
 
-def write_video(path: Path, frames_FHW: Pixels, fps: int, recipe: Recipe, png_frames: bool = False) -> list[Path]:
+def write_video(
+    path: Path, frames_FHW: Pixels, fps: int | Fraction, recipe: Recipe, png_frames: bool = False
+) -> list[Path]:
     """Write [F, H, W, 3] frames as H.264 with the recipe as its comment; returns the files written, the video last.
 
     H.264 rounds colours. `png_frames` also writes exact frames, as NAME/0000.png beside NAME.mp4.
@@ -115,7 +118,7 @@ def _png(pixels_HW: Pixels, recipe: Recipe) -> bytes:
     return buffer.getvalue()
 
 
-def _encode(path: Path, frames_FHW: Pixels, fps: int, comment: str) -> None:
+def _encode(path: Path, frames_FHW: Pixels, fps: int | Fraction, comment: str) -> None:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 

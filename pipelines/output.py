@@ -7,6 +7,7 @@ import platform
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,9 @@ class OutputFolder:
                 return candidate
         raise AssertionError("there is always a next number")
 
-    def save(self, job: Job, stem: str, frames_FHW: Pixels, rendered: Mapping[str, Any]) -> list[Path]:
+    def save(
+        self, job: Job, stem: str, frames_FHW: Pixels, rendered: Mapping[str, Any], fps: Fraction | None = None
+    ) -> list[Path]:
         """Write the outputs of `job` and, last, the record that makes them complete; returns all but the record.
 
         Args:
@@ -63,6 +66,7 @@ class OutputFolder:
             stem: the name that `claim` gave.
             frames_FHW: [F, H, W, 3 or 4]; one frame is a picture, more are a video.
             rendered: what the engine tells: resolved settings, warnings, counts, device, seconds.
+            fps: frames a second, where the job does not say.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         inside = {"diorama": __version__, "job": recipe(job)}
@@ -70,9 +74,9 @@ class OutputFolder:
             files = [self.folder / f"{stem}.png"]
             write_picture(files[0], frames_FHW[0], inside)
         else:
-            # Tasks that can not say so take what a text job would.
-            fps, exact = getattr(job, "fps", DEFAULT_FPS), getattr(job, "png_frames", False)
-            files = write_video(self.folder / f"{stem}.mp4", frames_FHW, fps, inside, exact)
+            rate = fps or getattr(job, "fps", None) or DEFAULT_FPS
+            exact = getattr(job, "png_frames", False)
+            files = write_video(self.folder / f"{stem}.mp4", frames_FHW, rate, inside, exact)
         outputs = {file.relative_to(self.folder).as_posix(): _sha256(file) for file in files}
         record = {**inside, **rendered, "versions": versions(), "outputs": outputs}
         write_record(self.folder / f"{stem}.json", record)

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from models.mmdit import AuxiliaryHead, MMDiT
 from models.plan import TokenPlan
+
+if TYPE_CHECKING:
+    from pipelines.engine import Work
+    from pipelines.job import Job
+    from pipelines.media import Pixels
 
 Progress = Callable[[int, int], bool]
 
@@ -160,3 +165,51 @@ def sample(
         if progress is not None and not progress(index + 1, len(timesteps)):
             raise Cancelled
     return x
+
+
+def denoise(
+    work: Work,
+    job: Job,
+    plan: TokenPlan,
+    noise: Tensor,
+    context: Tensor,
+    negative: Callable[[], Tensor],
+    *,
+    clean: Tensor | None = None,
+) -> Tensor:
+    """`sample` with a job's settings and a checkpoint's components: how every pipeline calls the loop.
+
+    Args:
+        work: the checkpoint, and whom to tell of progress.
+        job: steps, scheduler and guidance; where several share a batch, any of them.
+        plan: the task.
+        noise: [B, N, C], see `draw_noise`.
+        context: [B, N_context, X] prompt (and speech) features.
+        negative: gives the same of the negative prompts; called only where they are needed.
+        clean: [B, N, C], see `sample`.
+    """
+    checkpoint = work.checkpoint
+    description = checkpoint.description
+    scale = 1.0 if description.distilled else job.guidance
+    generated = int((~plan.given[plan.context_tokens :]).sum())
+    return sample(
+        checkpoint.transformer,
+        plan,
+        noise,
+        context,
+        build_scheduler(job.scheduler, description.scheduler, job.steps, generated),
+        Guidance(scale, job.guidance_interval, job.internal_guidance),
+        negative=negative() if scale > 1 else None,
+        clean=clean,
+        auxiliary=checkpoint.auxiliary,
+        progress=work.progress,
+    )
+
+
+def to_pixels(rgba: Tensor) -> list[Pixels]:
+    """[B, F, 4, H, W] in 0..1 to B opaque clips [F, H, W, 3] in uint8.
+
+    Where pictures are opaque their alpha is 1 but for rounding, so the premultiplied colours are the colours.
+    """
+    pixels: list[Pixels] = list((rgba[:, :, :3] * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy())
+    return pixels

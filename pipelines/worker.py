@@ -80,7 +80,7 @@ def save(queue: Queue, row: Row, job: Job, folder: Path, rendered: Rendered) -> 
 
     output = OutputFolder(folder)
     stem = output.claim(job, row.number)
-    files = output.save(job, stem, rendered.frames, rendered.record)
+    files = output.save(job, stem, rendered.frames, rendered.record, rendered.fps)
     queue.warn(row.id, [str(warning) for warning in rendered.record.get("warnings", ())])
     names = [file.relative_to(folder).as_posix() for file in reversed(files)]  # the video before its frames
     return [*names, f"{stem}.json"]

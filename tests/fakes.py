@@ -24,6 +24,7 @@ class FakeEstimate:
 class FakeRendered:
     frames: np.ndarray
     record: dict[str, Any]
+    fps: float | None = None
 
 
 class FakeEngine:

@@ -112,7 +112,6 @@ def test_the_estimate_counts_the_plan(tiny: Path) -> None:
     [
         ({"size": [32, 64]}, "size", "from 64 to 192"),
         ({"size": [64, 208]}, "size", "from 64 to 192"),
-        ({"frames": 2}, "frames", "video is not built yet"),
         ({"model": "nowhere"}, "model", "no checkpoint"),
     ],
 )
@@ -120,3 +119,12 @@ def test_what_the_checkpoint_can_not_do_is_refused_before_rendering(tiny: Path, 
     with pytest.raises(Refusal, match=says) as caught:
         Engine("cpu").check(job(tiny, **fields))
     assert caught.value.field == where
+
+
+def test_a_video_is_frames_on_the_time_axis_and_one_frame_is_a_picture(tiny: Path) -> None:
+    engine = Engine("cpu")
+    clip = engine.render([job(tiny, frames=3)], lambda step, steps: True)[0]
+    assert clip.frames.shape == (3, 96, 64, 3)
+    assert clip.record["tokens"] == 24 + 3 * 4 * 6
+    assert len({frame.tobytes() for frame in clip.frames}) == 3
+    assert groups([job(tiny), job(tiny, frames=3)]) == [[0], [1]]

@@ -70,6 +70,7 @@ class FlowConfig(Strict):
     time_std: float = 1.1
     other_sizes: float = 0.25
     other_sizes_from: float = 0.7
+    pool: int = Field(0, ge=0, description="distinct scenes of the home size; 0 draws new ones for ever")
     compile: bool = True
     loop: LoopConfig
 
@@ -87,5 +88,6 @@ class RunConfig(Strict):
     start_from: str | None = None
     export_ema: float | None = None
     mixture: Mixture = Mixture()
+    placement: Literal["anywhere", "canonical"] = "canonical"
     autoencoder: AutoencoderConfig
     transformer: FlowConfig

@@ -6,6 +6,7 @@ Shape suffixes: B samples, N picture tokens, L prompt tokens, C numbers in a tok
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pipelines.text import text_plan
 from .config import FlowConfig
 from .evaluate import judge, read
 from .papercut import TWO, World, render
-from .samples import Samples
+from .samples import HOME, Samples, TokenStore
 from .text_encoder import build_text_encoder, build_tokenizer
 from .trainer import Stage
 
@@ -32,7 +33,7 @@ class FlowStage(Stage):
 
     name = "transformer"
 
-    def __init__(self, config: FlowConfig, codec: Codec, world: World) -> None:
+    def __init__(self, config: FlowConfig, codec: Codec, world: World, scratch: Path | None = None) -> None:
         super().__init__()
         self.config, self.world = config, world
         self.tokenizer = build_tokenizer(config.prompt_tokens)
@@ -56,7 +57,11 @@ class FlowStage(Stage):
         self.labels = nn.Linear(width, len(world.colours) + len(world.shapes))
         self._initialise()
         self.frozen = {"codec": codec}  # in a dict, so that its weights are not the stage's
-        self.source = Samples(config, world, self.prompts.tokenize, codec.channels)
+        store = None
+        if config.pool and scratch:
+            shape = (config.pool, HOME[0] * HOME[1], codec.channels)
+            store = TokenStore(scratch / f"tokens-{world.seed}-{config.pool}.f16", shape)
+        self.source = Samples(config, world, self.prompts.tokenize, codec.channels, store)
         if config.compile:
             self.transformer.compile_repeated_blocks(dynamic=False)
 
@@ -86,14 +91,12 @@ class FlowStage(Stage):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Velocity losses of one batch of `samples.py`."""
-        home = batch["picture"].shape[-2:] == (128, 128)
-        with torch.no_grad():
-            clean = self.encode(batch["picture"].float() / 255)
+        clean, (h, w) = self.clean(batch)
+        home = (h, w) == HOME
         # Only the home size is worth a compilation.
         with torch.compiler.set_stance("default" if home else "force_eager"):
             context = self.prompts.encode(batch["ids"], batch["mask"])
             noisy = torch.lerp(clean, batch["noise"], batch["times"][:, None, None])
-            h, w = (side // 16 for side in batch["picture"].shape[-2:])
             plan, tap = text_plan(self.config.prompt_tokens, h, w), self.config.auxiliary_block
             output = self.transformer(noisy, context, batch["times"], plan=plan, auxiliary=self.auxiliary, taps=(tap,))
         target = batch["noise"] - clean
@@ -106,6 +109,19 @@ class FlowStage(Stage):
             losses["labels"] = entropy.sum(-1).mean()
             losses["total"] = losses["total"] + self.config.labels_weight * losses["labels"]
         return losses
+
+    @torch.no_grad()
+    def clean(self, batch: dict[str, Tensor]) -> tuple[Tensor, tuple[int, int]]:
+        """Clean tokens [B, N, C] of a batch, from the store or from its pictures, and tokens down and across."""
+        if "clean" in batch:
+            return batch["clean"], HOME
+        clean = self.encode(batch["picture"].float() / 255)
+        h, w = (side // 16 for side in batch["picture"].shape[-2:])
+        if self.source.store and (h, w) == HOME:
+            # What is trained on is what a later epoch reads back.
+            clean = clean.half().float()
+            self.source.store.put(batch["index"].tolist(), clean)
+        return clean, (h, w)
 
     def encode(self, picture: Tensor) -> Tensor:
         """[B, 3, H, W] opaque pictures in 0..1 to clean tokens [B, N, C]."""
@@ -146,7 +162,7 @@ class FlowStage(Stage):
     @torch.no_grad()
     def held_out_loss(self) -> dict[str, float]:
         """Loss on fixed samples, noises and times of unseen captions, by quarter of the time axis."""
-        world = World(seed=77, split="unseen", colours=self.world.colours, shapes=self.world.shapes)
+        world = replace(self.world, seed=77, split="unseen")
         scenes = [world.scene(i) for i in range(64)]
         picture = render(scenes, 128, 128, layered=False).picture.to(next(self.parameters()).device)
         clean = self.encode(picture)
@@ -164,7 +180,7 @@ class FlowStage(Stage):
         """A sheet of fixed captions, held-out loss, and the parser's score on unseen captions."""
         from PIL import Image
 
-        world = World(seed=99, split="unseen", mixture=TWO, colours=self.world.colours, shapes=self.world.shapes)
+        world = replace(self.world, seed=99, split="unseen", mixture=TWO)
         scenes = [world.scene(i) for i in range(48)]
         pictures = torch.cat([self.draw([s.caption for s in scenes[k : k + 24]]) for k in (0, 24)]).cpu()
         sheet = pictures[:32].reshape(4, 8, 3, 128, 128).permute(0, 3, 1, 4, 2).reshape(512, 1024, 3)

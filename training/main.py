@@ -66,7 +66,8 @@ def train(path: Path | str, *, device: str = "auto", stop_after: int | None = No
     vae = _autoencoder(run, stop_after)
     if vae is None:
         return 1
-    stage = FlowStage(run.transformer, Codec(vae), World(seed=run.seed, mixture=run.mixture))
+    world = World(seed=run.seed, mixture=run.mixture, placement=run.placement)
+    stage = FlowStage(run.transformer, Codec(vae), world, run.folder)
     if run.start_from:
         _take_weights(stage, run.start_from)
     trainer = Trainer(stage, run.transformer.loop, run.folder / "transformer")

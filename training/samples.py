@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,8 +18,36 @@ from torch import Tensor
 from .config import FlowConfig
 from .papercut import Scene, World, render
 
-# Tokens down and across of the sizes that training mixes in; 8x8 is the home size of 128x128 pixels.
+HOME = (8, 8)  # tokens down and across: 128x128 pixels
+# Those of the sizes that training mixes in.
 SIZES = ((4, 4), (6, 6), (10, 10), (12, 12), (8, 12), (12, 8), (6, 10), (10, 6), (4, 8), (8, 4), (4, 12), (12, 4))
+
+
+class TokenStore:
+    """Clean tokens of a pool of scenes in a file, so that each is rendered and encoded once.
+
+    A cache and nothing more: a run without it, or with another machine's, draws the same batches.
+
+    Args:
+        path: of the array; made where it is missing.
+        shape: [pool, N, C].
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.tokens = np.memmap(path, np.float16, "r+" if path.exists() else "w+", shape=shape)
+
+    def get(self, indices: Sequence[int]) -> Tensor | None:
+        """[B, N, C] in float32; None when one of them is not there."""
+        found = self.tokens[list(indices)]
+        # Tokens are never all zero; a row is written at once, so its end tells of the whole.
+        if not found[:, -1].any(axis=-1).all():
+            return None
+        return torch.from_numpy(found).float()
+
+    def put(self, indices: Sequence[int], tokens: Tensor) -> None:
+        """Keep [B, N, C]."""
+        self.tokens[list(indices)] = tokens.cpu().numpy()
 
 
 class Samples:
@@ -28,6 +58,7 @@ class Samples:
         world: where scenes come from.
         tokenize: captions to token ids and attention mask, [B, L] both.
         channels: C.
+        store: clean tokens that an earlier epoch encoded, for runs with a `pool`.
     """
 
     def __init__(
@@ -36,26 +67,30 @@ class Samples:
         world: World,
         tokenize: Callable[[Sequence[str]], tuple[Tensor, Tensor]],
         channels: int,
+        store: TokenStore | None = None,
     ) -> None:
-        self.config, self.world, self.tokenize, self.channels = config, world, tokenize, channels
+        self.config, self.world, self.tokenize, self.channels, self.store = config, world, tokenize, channels, store
         self.names = (*world.colours, *world.shapes)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """One batch; larger pictures come in smaller batches.
 
         Returns:
-            picture [B, 3, H, W] in uint8, times [B], noise [B, N, C], ids and mask [B, L], and while the label loss is
-            on, labels [B, N, colours + shapes].
+            picture [B, 3, H, W] in uint8, or clean [B, N, C] where the store has all of them; times [B],
+            noise [B, N, C], ids and mask [B, L]; for pools index [B]; and while the label loss is on,
+            labels [B, N, colours + shapes].
         """
         h, w = self.size(step)
         count = max(1, round(self.config.loop.batch * 88 / (h * w + 24)))
         short = min(h, w)
-        first = step * 2 * self.config.loop.batch
-        scenes = [self.world.scene(first + i, (w / short, h / short)) for i in range(count)]
+        indices = self.indices(step, count)
+        scenes = [self.world.scene(index, (w / short, h / short)) for index in indices]
         generator = torch.Generator().manual_seed((self.world.seed << 40) + step)
         ids, mask = self.tokenize(self.captions(scenes, step))
+        kept = self.store.get(indices) if self.store and (h, w) == HOME else None
         batch = {
-            "picture": (render(scenes, 16 * h, 16 * w, layered=False).picture * 255).round().byte(),
+            **({"clean": kept} if kept is not None else {"picture": self.pictures(scenes, h, w)}),
+            "index": torch.tensor(indices),
             "times": self.times(count, generator),
             "noise": torch.randn((count, h * w, self.channels), generator=generator),
             "ids": ids,
@@ -66,11 +101,21 @@ class Samples:
             batch["labels"] = self.label_map(scenes, h, w)
         return batch
 
+    def indices(self, step: int, count: int) -> list[int]:
+        """Which scenes a step draws: new ones for ever, or those of the pool, epoch by epoch."""
+        if not self.config.pool:
+            return [step * 2 * self.config.loop.batch + i for i in range(count)]
+        return [(step * self.config.loop.batch + i) % self.config.pool for i in range(count)]
+
+    def pictures(self, scenes: list[Scene], h: int, w: int) -> Tensor:
+        """[B, 3, H, W] in uint8."""
+        return (render(scenes, 16 * h, 16 * w, layered=False).picture * 255).round().byte()
+
     def size(self, step: int) -> tuple[int, int]:
         """Tokens down and across of this step's pictures: other sizes join once the home size stands."""
         rng = random.Random(step * 7919 + self.world.seed)
         early = step < self.config.other_sizes_from * self.config.loop.steps
-        return (8, 8) if early or rng.random() >= self.config.other_sizes else rng.choice(SIZES)
+        return HOME if early or rng.random() >= self.config.other_sizes else rng.choice(SIZES)
 
     def captions(self, scenes: list[Scene], step: int) -> list[str]:
         """What each sample is told: the whole, a paraphrase, the short form or nothing."""
