@@ -88,6 +88,8 @@ class MMDiT(Flux2Transformer2DModel):
         *args: Any,
         plan: TokenPlan | None = None,
         guidance: Tensor | None = None,
+        given: Tensor | None = None,
+        keep: Tensor | None = None,
         taps: Sequence[int] = (),
         auxiliary: AuxiliaryHead | None = None,
         **kwargs: Any,
@@ -99,6 +101,9 @@ class MMDiT(Flux2Transformer2DModel):
             encoder_hidden_states: [B, N_context, joint_attention_dim] prompt and speech features in request order.
             timestep: [B] in 0..1, the step's time, where given tokens stand at 0; or [B, N] one for each token.
             plan: positions and visibility of all tokens. None: the parent's forward with `args` and `kwargs`.
+            given: [B, N] which tokens stand at 0, in place of the plan's, for batches whose samples differ in it.
+            keep: [K] picture tokens that go on after the double blocks: deferred masking (MicroDiT, 2407.15811), with
+                the double blocks as patch mixer. Everything returned is of these tokens then.
             guidance: [B] embedded guidance, for checkpoints distilled with it.
             taps: indices of blocks whose hidden states to return.
             auxiliary: the head to run on the block that it names.
@@ -109,22 +114,22 @@ class MMDiT(Flux2Transformer2DModel):
             `MMDiTOutput`; without a plan whatever the parent returns.
 
         Raises:
-            ValueError: token counts or timestep shape that do not fit the plan.
+            ValueError: token counts or shapes of timestep and given that do not fit the plan.
         """
         if plan is None:
             return super().forward(hidden_states, encoder_hidden_states, timestep, *args, guidance=guidance, **kwargs)
-        _check(plan, hidden_states, encoder_hidden_states, timestep)
+        _check(plan, hidden_states, encoder_hidden_states, timestep, given)
         program = compile_plan(plan, hidden_states.device)
         sort = not program.full
-        levels, level_of = _noise_levels(plan, program, timestep.to(hidden_states.dtype))
+        levels, level_of = _noise_levels(plan, program, timestep.to(hidden_states.dtype), given)
         embedding = self._embed_time(levels, guidance, hidden_states.dtype)  # [B, K, D]
 
         picture = self.x_embedder(hidden_states)
         context = self.context_embedder(encoder_hidden_states)
         if sort:
             picture, context = picture[:, program.picture_order], context[:, program.context_order]
-        of_context = None if level_of is None else level_of[program.context_order]
-        of_picture = None if level_of is None else level_of[program.context + program.picture_order]
+        of_context = None if level_of is None else level_of[..., program.context_order]
+        of_picture = None if level_of is None else level_of[..., program.context + program.picture_order]
         rotary = self._rotary(plan, program)
         attention = {"program": program}
 
@@ -138,8 +143,20 @@ class MMDiT(Flux2Transformer2DModel):
             context, picture = self._run(block, picture, context, *modulation.values(), rotary, attention)
             if index in wanted:
                 kept[index] = picture
+        if keep is not None:
+            rest = compile_plan(plan.with_pictures(keep.cpu().numpy()), hidden_states.device)
+            kept_at = program.picture_inverse[keep][rest.picture_order]
+            context = context[:, program.context_order.argsort()[rest.context_order]]
+            picture = picture[:, kept_at]
+            kept = {index: tap[:, kept_at] for index, tap in kept.items()}
+            if level_of is not None and of_picture is not None:
+                of_picture = of_picture[..., kept_at]
+                level_of = torch.cat([level_of[..., : program.context], level_of[..., program.context + keep]], -1)
+            places = _places(program, rest, keep)
+            rotary = (rotary[0][places], rotary[1][places])
+            program, sort, attention = rest, not rest.full, {"program": rest}
         joint = program.join(context, picture)
-        of_joint = None if level_of is None else level_of[program.order]
+        of_joint = None if level_of is None else level_of[..., program.order]
         single = _per_token(self.single_stream_modulation(embedding), of_joint)
         for index, block in enumerate(self.single_transformer_blocks, start=len(self.transformer_blocks)):
             joint = self._run(block, joint, None, single, rotary, attention)
@@ -183,7 +200,13 @@ class MMDiT(Flux2Transformer2DModel):
         return out
 
 
-def _check(plan: TokenPlan, picture: Tensor, context: Tensor, timestep: Tensor) -> None:
+def _places(program: Program, rest: Program, keep: Tensor) -> Tensor:
+    """[N'] where the tokens of a thinned program, in its plan order, stood in the plan order of the whole one."""
+    requested = torch.cat([torch.arange(program.context, device=keep.device), program.context + keep])
+    return program.order.argsort()[requested[rest.order]]
+
+
+def _check(plan: TokenPlan, picture: Tensor, context: Tensor, timestep: Tensor, given: Tensor | None) -> None:
     got = (context.shape[1], picture.shape[1])
     expected = (plan.context_tokens, plan.tokens - plan.context_tokens)
     if got != expected:
@@ -192,13 +215,22 @@ def _check(plan: TokenPlan, picture: Tensor, context: Tensor, timestep: Tensor) 
         raise ValueError(
             f"timestep must be [B] or [B, N] = [{picture.shape[0]}, {plan.tokens}], got {list(timestep.shape)}"
         )
+    if given is not None and (given.shape != (picture.shape[0], plan.tokens) or timestep.ndim != 1):
+        raise ValueError(
+            f"given must be [B, N] = [{picture.shape[0]}, {plan.tokens}] beside a timestep [B], "
+            f"got {list(given.shape)} beside {list(timestep.shape)}"
+        )
 
 
-def _noise_levels(plan: TokenPlan, program: Program, timestep: Tensor) -> tuple[Tensor, Tensor | None]:
-    """[B, K] the levels that occur and [N] which one each token has (None: the single one)."""
+def _noise_levels(
+    plan: TokenPlan, program: Program, timestep: Tensor, given: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """[B, K] the levels that occur and [N] or [B, N] which one each token has (None: the single one)."""
     device = program.order.device
     if timestep.ndim == 2:
         return timestep, torch.arange(plan.tokens, device=device)
+    if given is not None:
+        return torch.stack([timestep, torch.zeros_like(timestep)], 1), given.long()
     if not plan.given.any():
         return timestep[:, None], None
     return torch.stack([timestep, torch.zeros_like(timestep)], 1), torch.from_numpy(plan.given.astype("int64")).to(
@@ -208,7 +240,11 @@ def _noise_levels(plan: TokenPlan, program: Program, timestep: Tensor) -> tuple[
 
 def _per_token(levels: Tensor, level_of: Tensor | None) -> Tensor:
     """[B, K, X] to [B, N, X]; with one level it stays [B, 1, X] and broadcasts."""
-    return levels if level_of is None else levels[:, level_of]
+    if level_of is None:
+        return levels
+    if level_of.ndim == 2:
+        return levels.gather(1, level_of[..., None].expand(-1, -1, levels.shape[-1]))
+    return levels[:, level_of]
 
 
 def _restore(values: Any, inverse: Tensor) -> Any:

@@ -9,7 +9,7 @@ Shape suffixes: N tokens, C visibility classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -139,6 +139,22 @@ class TokenPlan:
         if self.table is None:
             return np.ones((len(names), len(names)), bool)
         return np.array([[other in self.table[name] for other in names] for name in names])
+
+    def with_pictures(self, keep: NDArray[np.int64]) -> TokenPlan:
+        """The plan with only these tokens of the picture stream, by ascending index in it; the context stays whole."""
+        kept = np.zeros(self.tokens, bool)
+        kept[: self.context_tokens] = True
+        kept[self.context_tokens + np.asarray(keep)] = True
+        segments, start = [], 0
+        for segment in self.segments:
+            here = kept[start : start + len(segment)]
+            start += len(segment)
+            given = segment.given if isinstance(segment.given, bool) else segment.given[here]
+            sees_as = segment.sees_as
+            if not isinstance(sees_as, str):
+                sees_as = [name for name, stays in zip(sees_as, here, strict=True) if stays]
+            segments.append(replace(segment, positions=segment.positions[here], given=given, sees_as=sees_as))
+        return TokenPlan(tuple(segments), self.table)
 
     # ------------------------------------------------------------ plan order
 

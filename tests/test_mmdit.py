@@ -89,6 +89,40 @@ def test_given_tokens_stand_at_timestep_zero() -> None:
 
 
 @torch.no_grad()
+def test_samples_of_a_batch_may_differ_in_what_is_given() -> None:
+    _, ours = pair(SMALL)
+    plan = scene_plan([5, 7], 4, joined=True)
+    picture, context, time = tensors(plan, SMALL)
+    given = torch.rand(2, plan.tokens, generator=torch.Generator().manual_seed(1)) < 0.5
+    together = ours(picture, context, time, plan=plan, given=given).sample
+    for b in range(2):
+        each = torch.where(given[b], 0.0, time[b])[None]
+        alone = ours(picture[b : b + 1], context[b : b + 1], each, plan=plan).sample
+        assert torch.allclose(together[b : b + 1], alone, atol=1e-5)
+
+
+@torch.no_grad()
+def test_deferred_masking_drops_tokens_after_the_double_blocks() -> None:
+    _, ours = pair(SMALL)
+    plan = scene_plan([5, 7], 4)  # scenes that do not see each other
+    picture, context, time = tensors(plan, SMALL)
+    given = torch.rand(2, plan.tokens, generator=torch.Generator().manual_seed(1)) < 0.5
+    head = AuxiliaryHead(width=64, out_channels=16, block=1)
+    options = {"plan": plan, "given": given, "auxiliary": head, "taps": (0, 3)}
+    whole = ours(picture, context, time, **options)
+    everything = ours(picture, context, time, keep=torch.arange(12), **options)
+    assert torch.equal(everything.sample, whole.sample) and torch.equal(everything.auxiliary, whole.auxiliary)
+    keep = torch.tensor([0, 1, 2, 3, 4, 6, 9])  # the first scene whole, two tokens of the second
+    some = ours(picture, context, time, keep=keep, **options)
+    assert torch.allclose(some.sample[:, :5], whole.sample[:, :5], atol=1e-5), (
+        "the first scene never saw what was dropped"
+    )
+    assert not torch.allclose(some.sample[:, 5:], whole.sample[:, [6, 9]], atol=1e-3), "the second one did"
+    assert torch.allclose(some.auxiliary, whole.auxiliary[:, keep], atol=1e-5), "the double blocks see all tokens"
+    assert torch.allclose(some.taps[0], whole.taps[0][:, keep], atol=1e-5)
+
+
+@torch.no_grad()
 def test_taps_and_auxiliary_head_are_in_request_order() -> None:
     _, ours = pair(SMALL)
     table = {"a": frozenset("ab"), "b": frozenset("b")}
@@ -121,3 +155,5 @@ def test_a_call_that_does_not_fit_the_plan_is_refused() -> None:
         ours(picture[:, 1:], context, time, plan=plan)
     with pytest.raises(ValueError, match="timestep must be"):
         ours(picture, context, time[:, None], plan=plan)
+    with pytest.raises(ValueError, match="given must be"):
+        ours(picture, context, time, plan=plan, given=torch.zeros(2, 4, dtype=torch.bool))
