@@ -246,10 +246,11 @@ class TokenPlan:
         canvas[bar + 2 :, label : label + bar] = strip[:, None]
         canvas[:bar, label + bar + 2 :] = strip[None]
         picture = Image.fromarray(canvas.astype(np.uint8))
-        pen, start = ImageDraw.Draw(picture), 0
+        pen, start, free = ImageDraw.Draw(picture), 0, 0
         for segment in self.segments:
             top = bar + 2 + start * side // self.tokens
-            pen.line([(0, top), (label - 2, top)], fill=(210, 210, 206))
-            pen.text((2, top + 1), f"{segment.name[:14]} {len(segment)}", fill=(32, 32, 38))
-            start += len(segment)
+            pen.line([(label - 16, top), (label - 2, top)], fill=(210, 210, 206))
+            free = max(free, top + 1)  # names of thin segments stand under each other
+            pen.text((2, free), f"{segment.name[:14]} {len(segment)}", fill=(32, 32, 38))
+            start, free = start + len(segment), free + 11
         return picture

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines import atomic, media
-from pipelines.media import MediaError, read_picture, read_recipe, write_picture, write_record, write_video
+from pipelines import atomic, media, recipe
+from pipelines.media import (
+    MediaError,
+    is_clip,
+    is_exact,
+    read_clip,
+    read_opaque,
+    read_picture,
+    read_recipe,
+    size_of,
+    write_picture,
+    write_record,
+    write_video,
+)
 
 RECIPE: dict[str, Any] = {"diorama": "0.1.0", "job": {"prompt": 'a "red" circle; ünï = 🎨\n\\', "guidance": 3.0}}
 
@@ -87,10 +100,10 @@ def test_a_record_is_readable_json_and_gives_its_recipe(tmp_path: Path) -> None:
 
 
 def test_a_long_recipe_survives(tmp_path: Path) -> None:
-    recipe = {"job": {"scenes": ["слово " * 3_000] * 50}}
-    write_picture(tmp_path / "a.png", pixels(), recipe)
-    write_video(tmp_path / "a.mp4", pixels(3, 2), 8, recipe)
-    assert read_recipe(tmp_path / "a.png") == read_recipe(tmp_path / "a.mp4") == recipe
+    long = {"job": {"scenes": ["слово " * 3_000] * 50}}
+    write_picture(tmp_path / "a.png", pixels(), long)
+    write_video(tmp_path / "a.mp4", pixels(3, 2), 8, long)
+    assert read_recipe(tmp_path / "a.png") == read_recipe(tmp_path / "a.mp4") == long
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
@@ -104,7 +117,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic.os, moment, full)
-    for write in (write_picture, lambda path, _, recipe: write_video(path, pixels(3, 2), 8, recipe)):
+    for write in (write_picture, lambda path, _, inside: write_video(path, pixels(3, 2), 8, inside)):
         with pytest.raises(OSError, match="No space left"):
             write(tmp_path / "a.png", pixels(3), RECIPE)
     assert (tmp_path / "a.png").read_bytes() == before
@@ -147,7 +160,7 @@ def test_a_photo_that_lies_on_its_side_is_read_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
-    assert read_picture(tmp_path / "a.jpg").shape == (30, 20, 4)
+    assert read_picture(tmp_path / "a.jpg").shape == (30, 20, 4) and size_of(tmp_path / "a.jpg") == (20, 30)
 
 
 def test_a_file_without_a_recipe_is_told(tmp_path: Path) -> None:
@@ -162,7 +175,7 @@ def test_a_file_without_a_recipe_is_told(tmp_path: Path) -> None:
 
 
 def test_a_record_over_the_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "MAX_RECORD", 10)
+    monkeypatch.setattr(recipe, "MAX_RECORD", 10)
     write_record(tmp_path / "a.json", RECIPE)
     with pytest.raises(MediaError, match="expected at most"):
         read_recipe(tmp_path / "a.json")
@@ -182,3 +195,185 @@ def test_a_damaged_file_gives_a_recipe_or_one_sentence(
             read(path)
         except MediaError as error:
             assert len(str(error).splitlines()) == 1
+
+
+# ---------------------------------------------------------------- clips
+
+
+def mosaic(frames: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """Flat squares of 16 pixels in colours that change from frame to frame."""
+    colours = np.random.default_rng(1).integers(0, 256, (frames, height // 16, width // 16, 3), np.uint8)
+    return colours.repeat(16, 1).repeat(16, 2)
+
+
+def video(path: Path, times: list[int], *, side: int = 16, shape: str = "mp4") -> Path:
+    """A video of grey frames at these times, in milliseconds."""
+    with av.open(str(path), "w", format=shape) as container:
+        stream = container.add_stream("mpeg4" if shape == "mp4" else "libvpx", rate=1000)
+        stream.width = stream.height = side
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        container.start_encoding()
+        for time in times:
+            frame = av.VideoFrame.from_ndarray(np.full((side, side, 3), time % 256, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def sound(path: Path) -> Path:
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=16_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def turned(path: Path, matrix: tuple[float, float, float, float]) -> Path:
+    """The same MP4 with another display matrix in its track header."""
+    data = bytearray(path.read_bytes())
+    start = data.find(b"tkhd") + 44
+    a, b, c, d = (round(value * 65536) for value in matrix)
+    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("fps", [1, 8, 60, Fraction(30_000, 1001), Fraction(7, 3)])
+@pytest.mark.parametrize("count", [2, 9])
+def test_rate_count_and_duration_of_a_video_are_what_the_job_said(tmp_path: Path, fps: Fraction, count: int) -> None:
+    write_video(tmp_path / "a.mp4", mosaic(count), fps, RECIPE)
+    clip = read_clip(tmp_path / "a.mp4")
+    assert (len(clip.frames), clip.fps) == (count, fps)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate == fps and stream.frames == count
+        assert stream.duration * stream.time_base == Fraction(count) / fps
+        assert [frame.pts * stream.time_base for frame in container.decode(stream)] == [
+            k / Fraction(fps) for k in range(count)
+        ]
+        assert abs(Fraction(container.duration, 1_000_000) - count / Fraction(fps)) < Fraction(1, 100_000)
+
+
+def test_colours_of_a_video_come_back_but_for_the_rounding_of_its_eight_bits(tmp_path: Path) -> None:
+    frames = mosaic(1, 128, 128).repeat(4, 0)
+    write_video(tmp_path / "a.mp4", frames, 8, RECIPE)
+    off = read_clip(tmp_path / "a.mp4").frames.astype(int) - frames
+    middles = off[:, 8::16, 8::16]
+    assert np.abs(middles).max() <= 4 and np.abs(middles).mean() < 1, "another colour matrix is off by 7 on average"
+    assert abs(middles.mean()) < 0.25, "and nothing drifts towards dark or bright"
+
+
+def test_png_frames_come_back_as_the_clip_that_was_written(tmp_path: Path) -> None:
+    frames = pixels(3, 12)
+    write_video(tmp_path / "a.mp4", frames, Fraction(30_000, 1001), RECIPE, png_frames=True)
+    clip = read_clip(tmp_path / "a")
+    assert np.array_equal(clip.frames, frames) and clip.fps == Fraction(30_000, 1001)
+
+
+def test_frames_from_elsewhere_stand_in_the_order_of_their_numbers_and_have_no_rate(tmp_path: Path) -> None:
+    for number in (10, 9, 1):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("not a frame")
+    clip = read_clip(tmp_path)
+    assert clip.frames[:, 0, 0, 0].tolist() == [1, 9, 10] and clip.fps is None
+
+
+def test_other_containers_and_rates_that_a_container_rounds_are_read(tmp_path: Path) -> None:
+    even = [0, 33, 67, 100, 133, 167]  # thirty a second in whole milliseconds, as Matroska has them
+    for shape in ("webm", "matroska"):
+        clip = read_clip(video(tmp_path / f"a.{shape}", even, shape=shape))
+        assert len(clip.frames) == 6 and clip.fps is not None and abs(clip.fps - 30) < 0.1
+
+
+def test_a_video_that_lies_on_its_side_is_read_upright(tmp_path: Path) -> None:
+    frames = mosaic(2)
+    write_video(tmp_path / "a.mp4", frames, 8, RECIPE)
+    plain = read_clip(tmp_path / "a.mp4").frames
+    # The matrix of a phone held upright: rows of the file are columns of the picture, from the right.
+    assert size_of(tmp_path / "a.mp4") == (64, 48)
+    clockwise = read_clip(turned(tmp_path / "a.mp4", (0, 1, -1, 0))).frames
+    assert np.array_equal(clockwise, np.rot90(plain, -1, (1, 2))) and size_of(tmp_path / "a.mp4") == (48, 64)
+    assert np.array_equal(read_clip(turned(tmp_path / "a.mp4", (-1, 0, 0, -1))).frames, plain[:, ::-1, ::-1])
+    for matrix in ((-1, 0, 0, 1), (0.866, 0.5, -0.5, 0.866)):
+        with pytest.raises(MediaError, match="stands upright, got a tilted or mirrored one"):
+            read_clip(turned(tmp_path / "a.mp4", matrix))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [[0, 125, 250, 500], [0, 125, 375, 500, 625], [0, 100, 225, 325, 450], [0, 125, 250, 375, 500, 635]],
+)
+@pytest.mark.parametrize("shape", ["mp4", "webm"])
+def test_a_video_of_variable_rate_is_refused(tmp_path: Path, times: list[int], shape: str) -> None:
+    with pytest.raises(MediaError, match="expected one frame rate"):
+        read_clip(video(tmp_path / "a.video", times, shape=shape))
+
+
+def test_a_file_without_moving_pictures_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.mp4", "PNG")
+    (tmp_path / "list.mp4").write_text("#EXTM3U\nhttp://127.0.0.1:1/a.ts\n")
+    (tmp_path / "concat.mp4").write_text("ffconcat version 1.0\nfile /etc/hostname\n")
+    (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x20ftypisom" + b"\0" * 100)
+    (tmp_path / "none").mkdir()
+    sound(tmp_path / "sound.mp4")
+    video(tmp_path / "empty.mp4", [])
+    for name, says in {
+        "a.mp4": "expected a video", "list.mp4": "expected a video", "concat.mp4": "expected a video",
+        "broken.mp4": "can not be read as a video", "sound.mp4": "no moving picture", "none": "found none in it",
+        "empty.mp4": "no moving picture|without frames", "absent.mp4": "there is no such file",
+    }.items():  # fmt: skip
+        with pytest.raises(MediaError, match=says) as caught:
+            read_clip(tmp_path / name)
+        if name != "a.mp4":
+            with pytest.raises(MediaError):
+                size_of(tmp_path / name)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_clip_that_is_too_long_or_too_large_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shape in ("mp4", "webm"):  # the first tells its length, the second is counted
+        with pytest.raises(MediaError, match="expected at most 1,000 frames"):
+            read_clip(video(tmp_path / f"a.{shape}", list(range(0, 10_010, 10)), shape=shape))
+    write_video(tmp_path / "b.mp4", mosaic(5), 8, RECIPE, png_frames=True)
+    for limit, says in (("MAX_PIXELS", "64 x 48; make it smaller"), ("MAX_CLIP_PIXELS", "in all frames together")):
+        with monkeypatch.context() as patch:
+            patch.setattr(media, limit, 2_000)
+            for name in ("b.mp4", "b"):
+                with pytest.raises(MediaError, match=says):
+                    read_clip(tmp_path / name)
+    monkeypatch.setattr(media, "MAX_FRAMES", 4)
+    with pytest.raises(MediaError, match="expected at most 4 frames"):
+        read_clip(tmp_path / "b")
+
+
+def test_frames_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "0.png")
+    Image.new("RGB", (32, 16)).save(tmp_path / "1.png")
+    with pytest.raises(MediaError, match=r"1\.png: expected 16 x 16 pixels as the frames before it, got 32 x 16"):
+        read_clip(tmp_path)
+    Image.new("RGBA", (16, 16), (9, 9, 9, 254)).save(tmp_path / "1.png")
+    with pytest.raises(MediaError, match=r"1\.png: expected an opaque picture"):
+        read_clip(tmp_path)
+    with pytest.raises(MediaError, match="flatten it first"):
+        read_opaque(tmp_path / "1.png")
+
+
+def test_a_file_is_told_by_its_content(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", mosaic(2), 8, RECIPE)
+    (tmp_path / "a.mp4").rename(tmp_path / "a.png")
+    Image.new("RGB", (16, 16)).save(tmp_path / "b.mp4", "PNG")
+    Image.new("RGB", (16, 16)).save(tmp_path / "c.png", "JPEG")
+    assert [is_clip(tmp_path / name) for name in ("a.png", "b.mp4", "c.png", "")] == [True, False, False, True]
+    assert [is_exact(tmp_path / name) for name in ("a.png", "b.mp4", "c.png", "")] == [False, True, False, True]
+
+
+def test_sixteen_bits_of_grey_are_read_as_eight(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 257, 128 * 257, 65_535]], np.uint16)).save(tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.png")[0, :, 0].tolist() == [0, 1, 128, 255]
