@@ -13,8 +13,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from pipelines.job import Job, TextJob
+from pipelines.job import Job, ScenesJob
 from pipelines.jobfile import Source
+from pipelines.measure import Rehearsal
 from pipelines.media import Pixels
 from pipelines.output import OutputFolder
 from pipelines.progress import Progress, duration
@@ -28,6 +29,8 @@ class Estimate(Protocol):
     def tokens(self) -> int: ...  # noqa: D102
     @property
     def pairs(self) -> int: ...  # noqa: D102
+    @property
+    def dense_pairs(self) -> int: ...  # noqa: D102
     @property
     def flops(self) -> float: ...  # noqa: D102
     @property
@@ -56,6 +59,9 @@ class Renderer(Protocol):
     def render(self, jobs: Sequence[Job], progress: Callable[[int, int], bool]) -> Sequence[Rendered]:
         """Render jobs that share a batch, calling `progress(step, steps)` after each step."""
 
+    def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        """What rendering jobs that share a batch will take on this machine."""
+
 
 Groups = Callable[[Sequence[Job]], Sequence[Sequence[int]]]
 
@@ -73,19 +79,6 @@ def check_all(sources: Sequence[Source], renderer: Renderer) -> list[Estimate]:
         except Refusal as refusal:
             raise Refused(source.file, source.document, refusal.field, refusal.reason) from None
     return estimates
-
-
-def describe(source: Source, stem: str, estimate: Estimate) -> str:
-    """A dry run's line about one job."""
-    job = source.job
-    what = f"{job.task}, {job.steps} steps"
-    if isinstance(job, TextJob):
-        what = (
-            f"{job.task}, {job.size[0]} x {job.size[1]}, {job.frames} frame{'s' * (job.frames > 1)}, {job.steps} steps"
-        )
-    cost = f"{estimate.tokens:,} tokens, {estimate.pairs:,} pairs, {estimate.flops:.3g} FLOPs"
-    lines = [f"{stem}: {what}, {cost} ({source.file}, document {source.document})"]
-    return "\n".join(lines + [f"{stem}: warning: {warning}" for warning in estimate.warnings])
 
 
 @dataclass
@@ -112,7 +105,7 @@ class Batch:
         first = len(self.written) + len(self.failed) + 1
 
         def report(step: int, steps: int) -> bool:
-            self.progress.step(first, len(ids), step, steps)
+            self.progress.step(first, ids, step, steps)
             return True
 
         started = time.monotonic()
@@ -120,7 +113,7 @@ class Batch:
         try:
             results = self.renderer.render(jobs, report)
         except Exception as error:
-            problem = _told(error)
+            problem = told(error)
         # Outside of the except block, where the exception and all tensors that its frames hold are gone.
         if problem and len(ids) == 1:
             return self._fail(ids[0], problem)
@@ -137,8 +130,8 @@ class Batch:
         try:
             self.written[i] = self.folder.save(source.job, stem, result.frames, result.record, result.fps)
         except Exception as error:
-            return self._fail(i, _told(error))
-        self.progress.finish(1, source.job.steps)
+            return self._fail(i, told(error))
+        self.progress.finish(i)
         for warning in result.record.get("warnings", ()):
             self.progress.say(f"{stem}: warning: {warning}")
         if not self.progress.moving:
@@ -148,13 +141,21 @@ class Batch:
     def _fail(self, i: int, problem: str) -> None:
         source = self.sources[i]
         self.failed.append(i)
-        self.progress.finish(1, source.job.steps)
+        self.progress.finish(i)
         self.progress.say(f"{self.stems[i]} failed ({source.file}, document {source.document}): {problem}", urgent=True)
 
     def pictures(self) -> Iterator[tuple[Path, str]]:
         """The pictures and videos in the order of the jobs, each with its prompt."""
         for i in sorted(self.written):
-            yield self.written[i][-1], getattr(self.sources[i].job, "prompt", "")
+            yield self.written[i][-1], words_of(self.sources[i].job)
+
+
+def words_of(job: Job) -> str:
+    """What a job shows, as a list of outputs says it: its prompt, or the first of several."""
+    if isinstance(job, ScenesJob):
+        more = len(job.scenes) - 1
+        return on_one_line(job.scenes[0].prompt, 80) + (f" + {more} more" if more else "")
+    return getattr(job, "prompt", "")
 
 
 def render(
@@ -163,16 +164,20 @@ def render(
     groups: Groups,
     folder: Path,
     *,
+    costs: Sequence[float],
     batch: int = 4,
     quiet: bool = False,
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> int:
-    """Render `sources` into `folder` and say where the pictures are; the number of jobs that failed."""
+    """Render `sources` into `folder` and say where the pictures are; the number of jobs that failed.
+
+    `costs` are what the jobs cost in proportion to one another, such as their FLOPs: the time left is told by them.
+    """
     out, err = out or sys.stdout, err or sys.stderr
     target = OutputFolder(folder)
     stems = [target.claim(source.job, source.document) for source in sources]
-    progress = Progress(err, len(sources), sum(source.job.steps for source in sources), quiet)
+    progress = Progress(err, costs, quiet)
     work = Batch(sources, renderer, target, stems, progress)
     try:
         work.run(groups, batch)
@@ -186,7 +191,7 @@ def render(
     return len(work.failed)
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
     """An exception as one line, with the place in the code where it was raised."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:

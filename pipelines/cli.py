@@ -58,7 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     render = commands.add_parser("render", help="render job files (YAML, JSON or JSON Lines)", allow_abbrev=False)
     render.add_argument("files", nargs="+", metavar="FILE", help="job file: .yaml, .json or .jsonl, many jobs each")
     render.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="output folder (default: out)")
-    render.add_argument("--dry-run", action="store_true", help="check everything and tell the cost; render nothing")
+    render.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything and tell each job's cost, a line of JSON a job; write nothing",
+    )
     render.add_argument("--engine", choices=("local", "ray"), default="local", help="where to render (default: local)")
     render.add_argument(
         "--batch",
@@ -91,7 +95,8 @@ def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) ->
 
     sources = read_jobs(args.files)
 
-    from pipelines.batch import check_all, describe, render
+    from pipelines.batch import check_all, render
+    from pipelines.dryrun import dry_run
     from pipelines.output import OutputFolder
 
     folder = OutputFolder(args.out)
@@ -103,21 +108,20 @@ def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) ->
             "--out", f"expected a folder to write to, got {str(args.out)!r}: {reason}; choose another"
         ) from None
 
-    renderer, groups = engine or _load_engine()
+    renderer, groups = engine or _load_engine(args.out)
     estimates = check_all(sources, renderer)
+    how = {"batch": args.batch, "quiet": args.quiet}
     if args.dry_run:
-        for source, estimate in zip(sources, estimates, strict=True):
-            print(describe(source, folder.claim(source.job, source.document), estimate))
-        print(f"{len(sources)} jobs are right; a dry run renders nothing")
-        return DONE
-    failed = render(sources, renderer, groups, args.out, batch=args.batch, quiet=args.quiet)
+        failed = dry_run(sources, estimates, renderer, groups, folder, **how, out=sys.stdout, err=sys.stderr)
+    else:
+        failed = render(sources, renderer, groups, args.out, **how, costs=[found.flops for found in estimates])
     return FAILED if failed else DONE
 
 
-def _load_engine() -> tuple[Renderer, Groups]:
-    from pipelines.engine import Engine, groups
+def _load_engine(out: Path) -> tuple[Renderer, Groups]:
+    from pipelines.engine import KEPT, Engine, groups
 
-    return Engine(), groups
+    return Engine(cache=out / KEPT), groups
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from models.checkpoint import CheckpointError, Description, describe, load
-from pipelines.estimate import Estimate, Output, Rendered
+from pipelines.estimate import Estimate, Output, Rendered, calls
 from pipelines.job import Job, require_built
+from pipelines.measure import MOMENT, STEPS, Calls, Clock, PeakMemory, Rehearsal, slope, warm_up
 from pipelines.refusal import Refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from models.checkpoint import Checkpoint
+
+KEPT = ".diorama"  # the folder, among the outputs, for what renders may use again
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,11 @@ class Engine:
     Args:
         device: such as `cpu` or `cuda:1`; None takes a GPU where there is one.
         cache: folder for what renders may use again; None keeps nothing.
+        clock: tells seconds.
     """
 
-    def __init__(self, device: str | None = None, cache: Path | None = None) -> None:
-        self._device, self._cache = device, cache
+    def __init__(self, device: str | None = None, cache: Path | None = None, clock: Clock = time.monotonic) -> None:
+        self._device, self._cache, self._clock = device, cache, clock
         self._described: dict[str, Description] = {}
         self._loaded: Checkpoint | None = None
 
@@ -115,6 +119,7 @@ class Engine:
                 self._loaded = load(description, device)
             except CheckpointError as error:
                 raise Refusal("model", str(error)) from None
+            warm_up(self._loaded)
         return self._loaded
 
     def render(self, jobs: Sequence[Job], progress: Callable[[int, int], bool]) -> list[Rendered]:
@@ -126,9 +131,10 @@ class Engine:
         """
         estimates = [self.check(job) for job in jobs]
         checkpoint = self.checkpoint(jobs[0].model)
-        started = time.monotonic()
-        outputs = pipeline_of(jobs[0]).render(Work(checkpoint, progress, self._cache), jobs)
-        seconds = round((time.monotonic() - started) / len(jobs), 3)
+        started = self._clock()
+        with PeakMemory(checkpoint.device) as memory:
+            outputs = pipeline_of(jobs[0]).render(Work(checkpoint, progress, self._cache), jobs)
+        seconds = round((self._clock() - started) / len(jobs), 3)
         rendered = []
         for output, estimate in zip(outputs, estimates, strict=True):
             record = {
@@ -140,8 +146,49 @@ class Engine:
                 "flops": estimate.flops,
                 "device": str(checkpoint.device),
                 "seconds": seconds,
+                "peak_memory": memory.bytes,
                 "batch": len(jobs),
                 **output.record,
             }
             rendered.append(Rendered(output.frames, record, output.fps))
         return rendered
+
+    def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        """What the record of `jobs`, rendered as one batch and without a cache, will say of seconds and memory.
+
+        A few steps are rendered and thrown away; nothing is read from the cache or written to it. Where guidance acts
+        on some of the noise levels only, a second rehearsal without guidance tells what the other steps take. A job of
+        a moment is rendered whole: of so little, a few steps tell nothing on a machine that does other things as well.
+
+        Raises:
+            Refusal: as `check`.
+        """
+        estimates = [self.check(job) for job in jobs]
+        job, few = jobs[0], calls(jobs[0].model_copy(update={"steps": STEPS}))
+        wanted = guided = calls(job)
+        if estimates[0].resolved["guided"] and job.guidance_interval != (0.0, 1.0):
+            guided = self._guided_calls(job, estimates[0].tokens)
+        took, memory, starts = self._timed(jobs, steps=STEPS, guidance_interval=(0.0, 1.0))
+        took += (guided - few) * slope(starts, few)
+        if guided < wanted:
+            took += (wanted - guided) * slope(self._timed(jobs, steps=STEPS, guidance=1.0)[2], few)
+        if took < MOMENT:
+            took, memory, _ = self._timed(jobs)
+        return Rehearsal(round(took / len(jobs), 3), memory)
+
+    def _timed(self, jobs: Sequence[Job], **changes: object) -> tuple[float, int, list[float]]:
+        """Seconds and bytes that a render of changed jobs takes, and the moments at which it called the model."""
+        checkpoint = self.checkpoint(jobs[0].model)
+        changed = [job.model_copy(update=changes) for job in jobs]
+        started = self._clock()
+        with PeakMemory(checkpoint.device) as memory, Calls(checkpoint.transformer, self._clock) as seen:
+            pipeline_of(jobs[0]).render(Work(checkpoint, lambda step, steps: True), changed)
+        return self._clock() - started, memory.bytes, seen.starts
+
+    def _guided_calls(self, job: Job, tokens: int) -> int:
+        """How many of a pass's model calls are guided; `tokens` counts where the schedule shifts with their number."""
+        from pipelines.sampler import Guidance, build_scheduler
+
+        schedule = build_scheduler(job.scheduler, self.describe(job.model).scheduler, job.steps, tokens)
+        acts_at = Guidance(2.0, job.guidance_interval).acts_at
+        return sum(acts_at(float(timestep) / 1000) for timestep in schedule.timesteps)

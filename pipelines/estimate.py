@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.plan import TokenPlan
 from models.vocabulary import strangers
+from pipelines.measure import machine_memory
 from pipelines.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Estimate:
         flops: of all model evaluations together; an upper bound where a guidance interval saves some of them.
         warnings: sentences about what the checkpoint can not read or ignores.
         resolved: settings as they will be used.
+        plans: the token plan of each pass of the sampling loop.
     """
 
     tokens: int
@@ -39,6 +41,7 @@ class Estimate:
     flops: float
     warnings: list[str]
     resolved: Mapping[str, Any]
+    plans: Sequence[TokenPlan] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def estimate(
         **resolved: further settings to record.
 
     Raises:
-        Refusal: guidance that the checkpoint does not have.
+        Refusal: guidance that the checkpoint does not have, or a plan that this machine can not hold.
     """
     if job.internal_guidance is not None and not (description.folder / "auxiliary").is_dir():
         raise Refusal("internal_guidance", f"{description.name!r} has no auxiliary head; leave the field out")
@@ -81,6 +84,7 @@ def estimate(
     guided = job.guidance > 1 and not description.distilled
     if job.guidance > 1 and description.distilled:
         notes.append(f"{description.name!r} is distilled: guidance {job.guidance:g} has no effect")
+    check_memory(job, description, plans, guided)
     config = description.transformer
     once = sum(
         plan.flops(
@@ -91,7 +95,7 @@ def estimate(
         )
         for plan in plans
     )
-    evaluations = (2 * job.steps - 1 if job.scheduler == "heun" else job.steps) * (2 if guided else 1)
+    evaluations = calls(job) * (2 if guided else 1)
     return Estimate(
         tokens=sum(plan.tokens for plan in plans),
         pairs=sum(plan.pairs for plan in plans),
@@ -105,6 +109,38 @@ def estimate(
             "guided": guided,
             **resolved,
         },
+        plans=tuple(plans),
+    )
+
+
+def calls(job: Job) -> int:
+    """How often one pass of the sampling loop calls the model; a guided call is two evaluations in one batch."""
+    return 2 * job.steps - 1 if job.scheduler == "heun" else job.steps
+
+
+def least_memory(description: Description, plan: TokenPlan, guided: bool) -> int:
+    """Bytes that one float32 evaluation of a plan can not do without, the weights left aside.
+
+    A single block holds D numbers of each token beside the 3 D of its attention and the 2 r D of its SwiGLU, r being
+    the MLP's ratio; guidance doubles the tokens. What a render takes is more, and what `diorama render --dry-run`
+    tells: this bound only keeps a machine from trying what can not end well.
+    """
+    numbers = (1 + 3 + 2 * float(description.transformer["mlp_ratio"])) * description.width
+    return int(plan.tokens * numbers * 4 * (2 if guided else 1))
+
+
+def check_memory(job: Job, description: Description, plans: Sequence[TokenPlan], guided: bool) -> None:
+    """Raise Refusal where the largest plan is beyond the memory of a machine that renders without a GPU."""
+    there = machine_memory()
+    needed = max((least_memory(description, plan, guided) for plan in plans), default=0)
+    if there is None or needed <= there:
+        return
+    fields = ("scenes", "frames", "size", "source")
+    field = next(name for name in fields if getattr(job, name, None) not in (None, 1))
+    raise Refusal(
+        field,
+        f"expected a job that fits into this machine's {there / 2**30:.0f} GiB of memory, "
+        f"got one that needs {needed / 2**30:,.0f} GiB and more; take fewer frames or a smaller size",
     )
 
 

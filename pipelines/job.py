@@ -29,7 +29,7 @@ MAX_PATH = 4_096
 MAX_NAME = 100
 MAX_NAME_BYTES = 200  # file systems allow 255 bytes; suffixes such as "-12.json" and a temporary name need room
 
-BUILT = ("text",)
+BUILT = ("text", "masked", "scenes")
 
 # Names that Windows keeps for devices, whatever the suffix.
 RESERVED_NAMES = frozenset(
@@ -168,29 +168,47 @@ class ScenesJob(_Prompted):
         description="Take scenes rendered before: where they are unchanged, where all before them is, or never.",
     )
 
+    def seed_of(self, scene: int) -> int:
+        """The seed of one scene's noise."""
+        own = self.scenes[scene].seed
+        return self.seed if own is None else own
+
+    def negative_of(self, scene: int) -> str:
+        """What one scene steers away from."""
+        own = self.scenes[scene].negative_prompt
+        return self.negative_prompt if own is None else own
+
     @model_validator(mode="after")
     def _transitions_fit(self) -> ScenesJob:
-        first = self.scenes[0]
-        if first.transition != "cut" and self.continue_from is None:
-            raise ValueError(
-                f"expected the first scene to begin with a cut, got {first.transition!r}; nothing is before it"
+        first = self.scenes[0].transition
+        if first != "cut" and self.continue_from is None:
+            raise Refusal(
+                "scenes[0].transition",
+                f"expected the first scene to begin with a cut, got {first!r}; nothing is before it",
             )
-        for number, scene in enumerate(self.scenes):
-            if scene.transition == "cut":
-                continue
-            if not self.cuts:
-                raise ValueError(
-                    f"scene {number + 1} has a {scene.transition!r}, but cuts: false makes one shot; leave it out"
+        for i, scene in enumerate(self.scenes):
+            around = [part.frames for part in self.scenes[max(0, i - 1) : i + 1]]
+            if scene.transition != "cut" and not self.cuts:
+                raise Refusal(
+                    f"scenes[{i}].transition", f"got {scene.transition!r}, but cuts: false makes one shot; leave it out"
                 )
-            around = [scene.frames] + ([self.scenes[number - 1].frames] if number else [])
-            if scene.transition_frames > min(around):
-                raise ValueError(
-                    f"the transition into scene {number + 1} has {scene.transition_frames} frames, "
-                    f"its scenes have {' and '.join(map(str, reversed(around)))}; make it shorter"
+            if scene.transition != "cut" and scene.transition_frames > min(around):
+                raise Refusal(
+                    f"scenes[{i}].transition_frames",
+                    f"expected no more than the frames of its scenes ({' and '.join(map(str, around))}), "
+                    f"got {scene.transition_frames}; make it shorter",
+                )
+        for i, scene in enumerate(self.scenes):
+            ends = [part.transition_frames for part in self.scenes[i : i + 2] if part.transition != "cut"]
+            if sum(ends) > scene.frames:
+                raise Refusal(
+                    f"scenes[{i}].frames",
+                    f"expected room for the transitions at both ends ({' + '.join(map(str, ends))} frames), "
+                    f"got {scene.frames}; make the scene longer or a transition shorter",
                 )
         total = sum(scene.frames for scene in self.scenes)
         if total > MAX_FRAMES:
-            raise ValueError(f"expected at most {MAX_FRAMES:,} frames in all scenes together, got {total:,}")
+            raise Refusal("scenes", f"expected at most {MAX_FRAMES:,} frames in all scenes together, got {total:,}")
         return self
 
 
@@ -254,9 +272,9 @@ class MaskedJob(_Prompted):
     @model_validator(mode="after")
     def _says_what_is_new(self) -> MaskedJob:
         if self.mask is not None and self.keep_frames is not None:
-            raise ValueError("expected mask or keep_frames, got both; keep the one you mean")
+            raise Refusal("keep_frames", "expected mask or keep_frames, got both; keep the one you mean")
         if self.mask is None and self.keep_frames is None and not any(self.outpaint or ()):
-            raise ValueError("expected mask, keep_frames or outpaint, got none; say which part to make new")
+            raise Refusal("mask", "expected mask, keep_frames or outpaint, got none; say which part to make new")
         return self
 
 

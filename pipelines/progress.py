@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 BAR = 24
@@ -12,33 +13,32 @@ BAR = 24
 class Progress:
     """Shows jobs done, the step of the current ones and the time left.
 
-    A job counts as many steps as it has, so the time left is right when jobs differ in length.
+    A job counts as much as it costs, in whatever unit the caller has, so that the time left is right when jobs differ.
     """
 
-    def __init__(self, stream: TextIO, jobs: int, steps: int, quiet: bool = False) -> None:
+    def __init__(self, stream: TextIO, costs: Sequence[float], quiet: bool = False) -> None:
         self.stream = stream
-        self.jobs = jobs
-        self.steps = steps
+        self.costs = costs
         self.quiet = quiet
         self.moving = not quiet and stream.isatty()
-        self.done_steps = 0
+        self.done = 0.0
         self.started = time.monotonic()
 
-    def step(self, first: int, count: int, step: int, steps: int) -> None:
-        """Jobs `first` to `first + count - 1` (from 1) have taken `step` of `steps` steps together."""
+    def step(self, first: int, jobs: Sequence[int], step: int, steps: int) -> None:
+        """The `jobs`, by index, took `step` of `steps` together; people read of them as `first` and following."""
         if not self.moving:
             return
-        done = self.done_steps + step * count
-        share = min(1.0, done / max(1, self.steps))
+        done = self.done + sum(self.costs[job] for job in jobs) * step / max(1, steps)
+        share = min(1.0, done / (sum(self.costs) or 1.0))
         left = (time.monotonic() - self.started) * (1 - share) / share if share else 0.0
         bar = "#" * round(BAR * share)
-        which = f"job {first}" if count == 1 else f"jobs {first}-{first + count - 1}"
-        line = f"[{bar:<{BAR}}] {which} of {self.jobs}, step {step} of {steps}, {duration(left)} left"
+        which = f"job {first}" if len(jobs) == 1 else f"jobs {first}-{first + len(jobs) - 1}"
+        line = f"[{bar:<{BAR}}] {which} of {len(self.costs)}, step {step} of {steps}, {duration(left)} left"
         self._draw(line)
 
-    def finish(self, count: int, steps: int) -> None:
-        """`count` jobs of `steps` steps each are over, well or not."""
-        self.done_steps += count * steps
+    def finish(self, job: int) -> None:
+        """A job is over, well or not."""
+        self.done += self.costs[job]
 
     def say(self, line: str, urgent: bool = False) -> None:
         """A line that stays; `urgent` ones are said even when quiet."""

@@ -108,6 +108,9 @@ def refusal_of(task: str, error: ValidationError, keys_at: Callable[[Place], Seq
     )
     finding = findings[0]
     kind, place, got = finding["type"], finding["loc"][1:], finding["input"]
+    told = finding.get("ctx", {}).get("error")
+    if isinstance(told, Refusal):  # a check of several fields knows best which of them it means
+        return told
     if kind in ("extra_forbidden", "invalid_key"):
         return unknown_key(place, keys_at(place[:-1]))
     if kind == "missing":

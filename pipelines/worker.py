@@ -145,14 +145,14 @@ def main(words: Sequence[str] | None = None, engine: Renderer | None = None) -> 
         return 0
     with lock:
         queue.recover()
-        serve(queue, folder, engine or _load_engine(), stop)
+        serve(queue, folder, engine or _load_engine(folder), stop)
     return 0
 
 
-def _load_engine() -> Renderer:
-    from pipelines.engine import Engine
+def _load_engine(folder: Path) -> Renderer:
+    from pipelines.engine import KEPT, Engine
 
-    return Engine()
+    return Engine(cache=folder / KEPT)
 
 
 def _await_end(stop: threading.Event) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from pipelines.job import Job, Refusal, TextJob
+from pipelines.measure import Rehearsal
 
 
 @dataclass
 class FakeEstimate:
     tokens: int = 112
     pairs: int = 112 * 112
+    dense_pairs: int = 112 * 112
     flops: float = 1.5e9
     warnings: list[str] = field(default_factory=list)
     resolved: dict[str, Any] = field(default_factory=dict)
@@ -32,6 +34,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.batches: list[list[Job]] = []
+        self.rehearsed: list[list[Job]] = []
 
     def check(self, job: Job) -> FakeEstimate:
         assert isinstance(job, TextJob)
@@ -44,6 +47,12 @@ class FakeEngine:
         for step in range(jobs[0].steps):
             assert progress(step + 1, jobs[0].steps)
         return [self._one(job) for job in jobs]
+
+    def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        if any(isinstance(job, TextJob) and job.prompt == "fail" for job in jobs):
+            raise RuntimeError("out of\nmemory")
+        self.rehearsed.append(list(jobs))
+        return Rehearsal(seconds=0.1 * jobs[0].steps, peak_memory=2**20 * len(jobs))
 
     def _one(self, job: Job) -> FakeRendered:
         assert isinstance(job, TextJob)

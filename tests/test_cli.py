@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +15,10 @@ from typing import Any
 import pytest
 
 from pipelines import atomic, cli, output
+from pipelines.batch import words_of
 from pipelines.job import parse
 from pipelines.media import read_picture, read_recipe
+from pipelines.progress import BAR, Progress
 from tests.fakes import FakeEngine, groups
 
 
@@ -161,12 +165,58 @@ def test_ctrl_c_keeps_what_was_finished(call: Call) -> None:
     assert "stopped" in call.complained
 
 
-def test_a_dry_run_tells_the_cost_and_writes_nothing(call: Call) -> None:
-    assert call({"prompt": "odd", "name": "first"}, options=("--dry-run",)) == 0
-    assert "first: text, 16 x 16, 1 frame, 2 steps, 112 tokens, 12,544 pairs, 1.5e+09 FLOPs" in call.said
-    assert "warning: the word 'odd'" in call.said
+def test_a_dry_run_is_a_line_of_json_for_each_job_and_writes_nothing(call: Call) -> None:
+    jobs = {"prompt": "odd", "name": "first"}, {"prompt": "a", "size": [32, 16], "frames": 3, "steps": 5}
+    assert call(*jobs, options=("--dry-run",)) == 0
+    first, second = map(json.loads, call.said.splitlines())
+    assert first == {
+        "file": str(call.folder / "jobs.json"), "document": 1, "name": "first", "task": "text", "size": [16, 16],
+        "frames": 1, "steps": 2, "batch": 1, "tokens": 112, "pairs": 12544, "dense_pairs": 12544, "flops": 1.5e9,
+        "seconds": 0.2, "peak_memory": 2**20, "warnings": ["the word 'odd' is unknown"], "resolved": {},
+    }  # fmt: skip
+    assert (second["name"], second["size"], second["frames"], second["seconds"]) == ("text-002", [32, 16], 3, 0.5)
     assert call.engine.batches == []
     assert not call.out.exists()
+
+
+def test_a_dry_run_says_the_same_in_words_on_standard_error(call: Call) -> None:
+    call({"prompt": "odd", "name": "first"}, options=("--dry-run",))
+    assert (
+        "first: text, 16 x 16, 1 frame, 2 steps: 112 tokens, 12,544 of 12,544 pairs, 1.5e+09 FLOPs, 0.2 s, "
+        "0.00 GiB at most\n"
+    ) in call.complained
+    assert "first: warning: the word 'odd' is unknown\n" in call.complained
+    call({"prompt": "odd", "name": "first"}, options=("--dry-run", "--quiet"))
+    assert call.complained == "" and json.loads(call.said)["name"] == "first"
+
+
+def test_a_dry_run_rehearses_the_batches_that_a_render_would_make_and_equal_ones_once(call: Call) -> None:
+    sizes = [[16, 16], [32, 16]] + 4 * [[16, 16]]
+    call(*({"prompt": f"p{i}", "size": size} for i, size in enumerate(sizes)), options=("--dry-run", "--batch", "2"))
+    assert [[job.prompt for job in jobs] for jobs in call.engine.rehearsed] == [["p0", "p2"], ["p5"], ["p1"]]  # type: ignore[union-attr]
+    told = [(line["document"], line["batch"], line["peak_memory"]) for line in map(json.loads, call.said.splitlines())]
+    assert told == [(1, 2, 2**21), (2, 1, 2**20), *((n, 2, 2**21) for n in (3, 4, 5)), (6, 1, 2**20)]
+
+
+def test_a_job_that_fails_its_rehearsal_is_told_and_the_others_have_their_cost(call: Call) -> None:
+    jobs = {"prompt": "fail", "name": "bad"}, {"prompt": "a", "size": [32, 16]}
+    assert call(*jobs, options=("--dry-run", "--quiet")) == 1
+    bad, good = map(json.loads, call.said.splitlines())
+    assert bad["seconds"] is bad["peak_memory"] is None and bad["tokens"] == 112
+    assert good["seconds"] == 0.2
+    assert call.complained.startswith("bad failed its rehearsal: RuntimeError: out of memory (at fakes.py:")
+    assert len(call.complained.splitlines()) == 1
+
+
+def test_too_many_at_once_are_rehearsed_alone(call: Call) -> None:
+    assert call({"prompt": "a"}, {"prompt": "fail"}, options=("--dry-run",)) == 0
+    assert [json.loads(line)["batch"] for line in call.said.splitlines()] == [1, 1]
+
+
+def test_a_dry_run_of_something_wrong_is_refused_like_a_render(call: Call) -> None:
+    status = call({"prompt": "good"}, {"prompt": "refuse"}, options=("--dry-run",))
+    assert_refused(call, status, "document 2", "field model")
+    assert call.said == "" and call.engine.rehearsed == []
 
 
 def test_without_a_terminal_progress_is_plain_lines_and_quiet_says_nothing(call: Call) -> None:
@@ -183,6 +233,84 @@ def test_on_a_terminal_one_line_shows_job_step_and_time_left(call: Call, monkeyp
     assert "jobs 1-2 of 3, step 1 of 2, " in call.complained
     assert "job 3 of 3, step 2 of 2, 0 s left" in call.complained
     assert call.complained.endswith("\r\x1b[K")
+
+
+def test_the_time_left_counts_jobs_by_what_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    shown = Progress(terminal, costs=[3.0, 1.0, 2.0])
+    shown.step(1, [0, 2], 1, 2)
+    for job in (0, 2):
+        shown.finish(job)
+    shown.step(3, [1], 1, 1)
+    first, last = (re.search(r"\[(#*) *\]", line).group(1) for line in terminal.getvalue().split("\r")[1:])  # type: ignore[union-attr]
+    assert len(first) == round(BAR * 2.5 / 6) and len(last) == BAR
+
+
+def test_a_list_of_outputs_says_the_prompt_or_the_first_of_several() -> None:
+    scenes = [{"prompt": "a red star " * 10}, {"prompt": "b"}, {"prompt": "c"}]
+    assert words_of(parse({"task": "text", "prompt": "a ring"})) == "a ring"
+    assert words_of(parse({"task": "scenes", "scenes": scenes[1:2]})) == "b"
+    assert words_of(parse({"task": "scenes", "scenes": scenes})).endswith("... + 2 more")
+    assert words_of(parse({"task": "masked", "source": "a.png", "mask": "b.png"})) == ""
+
+
+def scene(**fields: Any) -> dict[str, Any]:
+    return {"prompt": "a", "frames": 8, **fields}
+
+
+@pytest.mark.parametrize(
+    ("job", "field", "words"),
+    [
+        ({"prompt": "a", "frames": 0}, "frames", "greater than or equal to 1, got 0"),
+        ({"prompt": "a", "frames": 10_000}, "frames", "less than or equal to 1000, got 10000"),
+        ({"prompt": "a", "frames": 8, "fps": 0}, "fps", "greater than or equal to 1, got 0"),
+        ({"prompt": "a", "frames": 8, "fps": 12.5}, "fps", "whole number"),
+        ({"prompt": "a", "frames": 8, "size": [65, 64]}, "size[0]", "multiple of 16, got 65"),
+        ({"task": "scenes"}, "scenes", "is missing"),
+        ({"task": "scenes", "scenes": []}, "scenes", "at least 1"),
+        ({"task": "scenes", "scenes": 51 * [scene()]}, "scenes", "at most 50"),
+        ({"task": "scenes", "scenes": [scene(frames=0)]}, "scenes[0].frames", "greater than or equal to 1, got 0"),
+        ({"task": "scenes", "scenes": [scene(), scene(frames=10_000)]}, "scenes[1].frames", "1000, got 10000"),
+        ({"task": "scenes", "scenes": 11 * [scene(frames=100)]}, "scenes", "at most 1,000 frames"),
+        ({"task": "scenes", "scenes": [scene(prompt=" ")]}, "scenes[0].prompt", "expected words"),
+        ({"task": "scenes", "scenes": [scene(prmpt="a")]}, "scenes[0].prmpt", "did you mean 'prompt'"),
+        ({"task": "scenes", "scenes": [scene()], "size": [64, 65]}, "size[1]", "multiple of 16, got 65"),
+        ({"task": "scenes", "scenes": [scene()], "window": 0}, "window", "greater than or equal to 1, got 0"),
+        (
+            {"task": "scenes", "scenes": [scene(transition="crossfade"), scene()]},
+            "scenes[0].transition", "expected the first scene to begin with a cut",
+        ),
+        (
+            {"task": "scenes", "scenes": [scene(), scene(transition="crossfade", transition_frames=9)]},
+            "scenes[1].transition_frames", "got 9; make it shorter",
+        ),
+        (
+            {"task": "scenes", "scenes": [scene(), scene(transition="black", transition_frames=0)]},
+            "scenes[1].transition_frames", "greater than or equal to 1, got 0",
+        ),
+        ({"task": "scenes", "scenes": [scene(), scene(transition="wipe")]}, "scenes[1].transition", "'crossfade'"),
+        (
+            {"task": "scenes", "cuts": False, "scenes": [scene(), scene(transition="crossfade")]},
+            "scenes[1].transition", "one shot",
+        ),
+        ({"task": "masked", "mask": "m.png"}, "source", "is missing"),
+        ({"task": "masked", "source": "a.mp4", "mask": "m.png", "keep_frames": "0"}, "keep_frames", "both"),
+        ({"task": "masked", "source": "a.mp4"}, "mask", "got none"),
+        ({"task": "masked", "source": "a.mp4", "keep_frames": "first"}, "keep_frames", 'such as "0-3"'),
+        ({"task": "masked", "source": "a.mp4", "keep_frames": "0", "frames": 10_000}, "frames", "1000, got 10000"),
+        ({"task": "masked", "source": "a.png", "outpaint": [8, 0, 0, 0]}, "outpaint[0]", "multiple of 16, got 8"),
+        ({"task": "masked", "source": "a.png", "outpaint": [-16, 0, 0, 0]}, "outpaint[0]", "greater than or equal"),
+        ({"task": "masked", "source": "", "mask": "m.png"}, "source", "expected a name or path"),
+    ],
+)  # fmt: skip
+def test_a_video_that_can_not_be_is_refused_by_its_field(
+    call: Call, job: dict[str, Any], field: str, words: str
+) -> None:
+    file = call.folder / "jobs.json"
+    file.write_text(json.dumps([{"task": "text", "prompt": "good", "size": [16, 16]}, {"task": "text", **job}]))
+    status = call.raw(str(file), "--out", str(call.out))
+    assert_refused(call, status, f"{file}, document 2, field {field}: ", words)
 
 
 @pytest.mark.parametrize(

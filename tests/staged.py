@@ -1,0 +1,122 @@
+"""An engine that checks jobs as the real one does, plans and all, and draws flat colours at once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from gradio_client import Client
+
+import app
+from pipelines.engine import Engine
+from pipelines.job import Job, Refusal, ScenesJob, TextJob
+from pipelines.media import write_picture, write_video
+from pipelines.queue import Queue
+from tests.fakes import FakeRendered
+from tests.paced import PATIENCE, PacedEngine, free_port, working
+
+
+class StagedEngine(PacedEngine):
+    """Its records tell what a real one's do, so that pages have something to show."""
+
+    def __init__(self, pace: float = 0.0) -> None:
+        super().__init__(pace)
+        self._engine = Engine()
+
+    def check(self, job: Job) -> Any:
+        if getattr(job, "prompt", "") == "refuse":
+            raise Refusal("model", "expected a checkpoint, got a folder without model_index.json")
+        return self._engine.check(job)
+
+    def _one(self, job: Job) -> FakeRendered:
+        if getattr(job, "prompt", "") == "fail":
+            raise RuntimeError("out of\nmemory")
+        told = self.check(job)
+        width, height = told.resolved.get("size") or job.size  # type: ignore[union-attr]
+        count = told.resolved.get("frames") or (job.frames if isinstance(job, TextJob) else 1)
+        frames = np.stack([_drawn(width, height, number / count, job.seed) for number in range(count)])
+        record: dict[str, Any] = {
+            "resolved": dict(told.resolved), "warnings": told.warnings, "tokens": told.tokens, "pairs": told.pairs,
+            "flops": told.flops, "device": "fake", "seconds": told.flops / 1e10,
+        }  # fmt: skip
+        if isinstance(job, ScenesJob):
+            starts = told.resolved["starts"]
+            record["scenes"] = [
+                {
+                    "start": start, "frames": part.frames, "prompt": part.prompt, "reused": number == 1,
+                    "why": "unchanged" if number == 1 else "not rendered before",
+                }
+                for number, (start, part) in enumerate(zip(starts, job.scenes, strict=True))
+            ]  # fmt: skip
+        return FakeRendered(frames, record, Fraction(8) if job.task == "masked" else None)
+
+
+@dataclass
+class Served:
+    """A studio at work."""
+
+    url: str
+    queue: Queue
+    folder: Path
+    engine: StagedEngine
+
+    def client(self) -> Client:
+        return Client(self.url, verbose=False, httpx_kwargs={"timeout": PATIENCE})
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}/{path}", timeout=PATIENCE, trust_env=False)
+
+    def post(self, data: bytes) -> httpx.Response:
+        return httpx.post(f"{self.url}/uploads", content=data, timeout=PATIENCE, trust_env=False)
+
+    def call(self, name: str, *values: object) -> Any:
+        """What a listener of the page answers, after which the page is closed."""
+        client = self.client()
+        try:
+            return client.predict(*values, api_name=name)
+        finally:
+            client.close()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Served]:
+    """A studio over `folder` with a worker of its own."""
+    queue, engine = Queue(folder), StagedEngine()
+    page = app.serve(queue, folder, engine.check, "127.0.0.1", free_port())
+    with working(queue, folder, engine):
+        yield Served(page.local_url.rstrip("/"), queue, folder, engine)
+    page.close(verbose=False)
+
+
+def picture(width: int = 128, height: int = 96, seed: int = 1) -> bytes:
+    """A PNG."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        write_picture(path, _drawn(width, height, 0.5, seed), {})
+        return path.read_bytes()
+
+
+def video(width: int = 64, height: int = 64, frames: int = 9, fps: int = 8) -> bytes:
+    """An MP4."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "video.mp4"
+        shown = np.stack([_drawn(width, height, number / frames, 2) for number in range(frames)])
+        write_video(path, shown, fps, {})
+        return path.read_bytes()
+
+
+def _drawn(width: int, height: int, time: float, seed: int) -> np.ndarray:
+    """[H, W, 3] a disc on its way across a coloured ground."""
+    y, x = np.mgrid[:height, :width]
+    ground = np.array([(184, 214, 232), (240, 226, 196), (196, 226, 186)][seed % 3], np.uint8)
+    disc = (x - width * (0.2 + 0.6 * time)) ** 2 + (y - height / 2) ** 2 < (0.16 * min(width, height)) ** 2
+    frame = np.broadcast_to(ground, (height, width, 3)).copy()
+    frame[disc] = (214, 48, 49)
+    return frame
