@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+AT_ONCE = 16  # pictures in the decoder, so that its memory does not grow with a video's length
+
 
 class Codec:
     """`AutoencoderKLFlux2` as tokens. Latents are patched 2x2 and normalised by the batch norm's statistics."""
@@ -58,9 +60,9 @@ class Codec:
         h, w = self.grid(height, width)
         mean, std = self._statistics(tokens)
         tokens = (tokens * std + mean).unflatten(1, (-1, h * w))
-        latent = tokens.flatten(0, 1).transpose(1, 2).unflatten(2, (h, w))
-        pixels = self.vae.decode(F.pixel_shuffle(latent, self.patch).to(self.vae.dtype)).sample
-        pixels = (pixels.float() / 2 + 0.5).clamp(0, 1)
+        latent = F.pixel_shuffle(tokens.flatten(0, 1).transpose(1, 2).unflatten(2, (h, w)), self.patch)
+        parts = [self.vae.decode(part).sample.float() for part in latent.to(self.vae.dtype).split(AT_ONCE)]
+        pixels = (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
         if not self.has_alpha:
             pixels = torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1)
         return pixels.unflatten(0, tokens.shape[:2])

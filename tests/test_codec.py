@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline
 
-from models.codec import Codec, over, premultiply, unpremultiply
+from models.codec import AT_ONCE, Codec, over, premultiply, unpremultiply
 
 
 def small_vae(channels: int) -> AutoencoderKLFlux2:
@@ -51,6 +51,19 @@ def test_frames_are_coded_one_by_one() -> None:
 
 
 @torch.no_grad()
+def test_a_long_video_is_decoded_a_few_frames_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = Codec(small_vae(4))
+    tokens, seen, decode = torch.randn(1, 2 * AT_ONCE + 3, 16), [], codec.vae.decode
+
+    def watched(latent: torch.Tensor) -> object:
+        seen.append(len(latent))
+        return decode(latent)
+
+    monkeypatch.setattr(codec.vae, "decode", watched)
+    assert codec.decode(tokens, 16, 16).shape == (1, 2 * AT_ONCE + 3, 4, 16, 16)
+    assert seen == [AT_ONCE, AT_ONCE, 3]
+
+
 def test_a_checkpoint_without_alpha_drops_it_and_returns_an_opaque_picture() -> None:
     codec = Codec(small_vae(3))
     pixels = torch.rand(1, 4, 16, 16)
