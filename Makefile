@@ -36,6 +36,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.attention
+	$(BIN)/python -m benchmarks.scenes
+	$(BIN)/python -m benchmarks.reuse
+	$(BIN)/python -m benchmarks.estimate
 
 train: $(STAMP)
 	$(BIN)/diorama train assets/papercut/train.yaml
