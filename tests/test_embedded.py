@@ -11,6 +11,8 @@ import torch
 
 from models.checkpoint import EMBEDDED, describe
 from pipelines.cli import main
+from pipelines.engine import Engine
+from pipelines.jobfile import read_jobs
 from training.evaluate import drawer
 from training.papercut import World
 
@@ -41,6 +43,18 @@ def test_the_demo_renders_with_sockets_blocked_and_twice_to_the_same_bytes(
     assert [a.read_bytes() for a in first] == [b.read_bytes() for b in second]
     record = json.loads(first[0].with_suffix(".json").read_text())
     assert record["job"]["prompt"] and record["tokens"] and record["pairs"] and record["versions"]["torch"]
+
+
+@pytest.mark.parametrize("name", ["video", "masked", "scenes"])
+def test_the_other_examples_render_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EMBEDDED.parent)
+    sources = read_jobs([str(EMBEDDED / "examples" / f"{name}.yaml")])
+    few = [source.job.model_copy(update={"steps": 2}) for source in sources]
+    engine = Engine()
+    for job in few:
+        assert engine.check(job).tokens > 0
+        frames = engine.render([job], lambda step, steps: True)[0].frames
+        assert frames.std() > 5
 
 
 README = EMBEDDED.parent / "README.md"
