@@ -39,6 +39,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.scenes
 	$(BIN)/python -m benchmarks.reuse
 	$(BIN)/python -m benchmarks.estimate
+	$(BIN)/python -m benchmarks.deferred
 
 train: $(STAMP)
 	$(BIN)/diorama train assets/papercut/train.yaml

@@ -132,26 +132,6 @@ def test_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
     assert rates[90] == pytest.approx(0.5) and rates[100] == 0
 
 
-def test_times_are_stratified_and_reach_both_ends() -> None:
-    stage = tiny_stage()
-    times = torch.cat([stage.source.times(64, torch.Generator().manual_seed(s)) for s in range(50)])
-    assert 0 <= times.min() < 0.01 and 0.99 < times.max() <= 1
-    spread = torch.stack([stage.source.times(64, torch.Generator().manual_seed(s)).mean() for s in range(50)]).std()
-    assert spread < 0.7 * float(times.std()) / 64**0.5, "strata vary less than independent draws"
-
-
-def test_captions_are_dropped_paraphrased_and_shortened_as_often_as_asked() -> None:
-    stage = tiny_stage()
-    scenes = [stage.world.scene(i) for i in range(2000)]
-    told = stage.source.captions(scenes, 3)
-    shares = {
-        "drop": sum(t == "" for t in told) / 2000,
-        "short": sum(t == s.short for t, s in zip(told, scenes, strict=True)) / 2000,
-        "paraphrase": sum(t == s.paraphrase for t, s in zip(told, scenes, strict=True)) / 2000,
-    }
-    assert shares == pytest.approx({"drop": 0.1, "short": 0.03, "paraphrase": 0.1}, abs=0.02)
-
-
 TINY_RUN = """
 seed: 3
 folder: {folder}
@@ -210,3 +190,5 @@ def test_a_small_model_overfits_eight_samples(tmp_path: Path) -> None:
 def test_the_run_file_of_the_embedded_checkpoint_is_valid() -> None:
     run = read_run(Path(__file__).parent.parent / "assets" / "papercut" / "train.yaml")
     assert run.transformer.loop.muon and run.checkpoint == Path("assets/papercut")
+    joint = read_run(Path(__file__).parent.parent / "assets" / "papercut" / "joint.yaml")
+    assert joint.start_from == "papercut" and len(joint.transformer.tasks) == 5

@@ -68,9 +68,17 @@ class FlowConfig(Strict):
     short: float = 0.03
     time_mean: float = 0.8
     time_std: float = 1.1
+    clip_shift: float = Field(0.4, description="added to time_mean for clips")
+    tasks: dict[Literal["picture", "masked", "reference", "video", "scenes"], float] = Field(
+        {"picture": 1.0}, description="shares of the steps"
+    )
+    clips_masked: float = Field(0.5, description="share of the video samples that draw a mask of VDT's mixture")
+    drop_tokens: float = Field(
+        0.0, ge=0, lt=1, description="share of the tokens that deferred masking drops in batches of scenes"
+    )
     other_sizes: float = 0.25
     other_sizes_from: float = 0.7
-    pool: int = Field(0, ge=0, description="distinct scenes of the home size; 0 draws new ones for ever")
+    pool: int = Field(0, ge=0, description="distinct samples of each task; 0 draws new ones for ever")
     compile: bool = True
     loop: LoopConfig
 

@@ -1,131 +1,35 @@
-"""Judges Papercut pictures against the scenes that were asked for, and scores checkpoints.
+"""Scores checkpoints on the Papercut world: what was asked, rendered through the engine, read back and judged.
 
-`python -m training.evaluate papercut` renders unseen captions with a checkpoint and prints its rates. Reading pixels
-is `parser.py`.
+`python -m training.evaluate papercut` does so for pictures from unseen captions; `--task` names the other tasks, whose
+scores are `evaluate_clips.py`'s and `evaluate_masked.py`'s. Reading pixels is `parser.py`, judging `judging.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import textwrap
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import permutations
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from training.evaluate_clips import evaluate_autoencoder, evaluate_extensions, evaluate_scenes, evaluate_video
+from training.evaluate_masked import KINDS, evaluate_masked, masked_cases
+from training.judging import ATTRIBUTES, judge
 from training.papercut import TWO, Scene, World, render
-from training.parser import MOST_STRAY, Reading, Seen, read
+from training.parser import read
+from training.pixels import to_pixels
+from training.renders import Settings, through_engine
+from training.scores import Failure, Scores, write_sheet
 
 Draw = Callable[[list[str]], Tensor]
 
-ATTRIBUTES = ("count", "ground", "colours", "shapes", "binding", "sizes", "relation", "clean")
-
-# ---------------------------------------------------------------- judging
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Which parts of a picture are as asked, and in words what is not."""
-
-    count: bool
-    ground: bool
-    colours: bool
-    shapes: bool
-    binding: bool
-    sizes: bool
-    relation: bool
-    clean: bool
-    reason: str
-
-    @property
-    def exact_two(self) -> bool:
-        """Everything but the sizes."""
-        return all(getattr(self, name) for name in ATTRIBUTES if name != "sizes")
-
-    @property
-    def exact(self) -> bool:
-        """Everything, sizes included: a caption without a size word means medium."""
-        return self.exact_two and self.sizes
-
-
-def judge(reading: Reading, scene: Scene) -> Verdict:
-    """Compare what a picture shows with the scene it should show. Nothing unknown ever counts as right."""
-    seen, asked = reading.things, scene.things
-
-    def same(*names: str) -> bool:
-        return _tally(seen, names) == _tally(asked, names)
-
-    parts = {
-        "count": len(seen) == len(asked),
-        "ground": reading.ground == scene.ground,
-        "colours": same("colour"),
-        "shapes": same("shape"),
-        "binding": same("colour", "shape"),
-        "sizes": same("colour", "shape", "size"),
-        "relation": scene.relation is None or _relates(seen, scene),
-        "clean": reading.stray <= MOST_STRAY,
-    }
-    wrong = [name for name, right in parts.items() if not right]
-    return Verdict(**parts, reason=f"{', '.join(wrong)}: {reading.words}" if wrong else "")
-
-
-def _tally(things: Iterable[object], names: Sequence[str]) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(getattr(thing, name) for name in names) for thing in things)
-
-
-def _relates(seen: Sequence[Seen], scene: Scene) -> bool:
-    """Whether the relation holds between the two things that look most like the ones named."""
-
-    def likeness(pair: tuple[Seen, ...]) -> list[int]:
-        return [
-            2 * (a.colour == b.colour) + 2 * (a.shape == b.shape) + (a.size == b.size)
-            for a, b in zip(pair, scene.things, strict=False)
-        ]
-
-    best = max(permutations(seen, 2), key=lambda pair: sum(likeness(pair)), default=None)
-    if best is None or min(likeness(best)) < 2:
-        return False
-    return scene.relation in best[0].relations_to(best[1])
-
-
-# ---------------------------------------------------------------- scores
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A picture that is not exactly as asked."""
-
-    index: int
-    caption: str
-    reason: str
-    picture: NDArray[np.uint8]  # [H, W, 3]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Shares of `total` pictures, 0..1."""
-
-    total: int
-    rates: dict[str, float]
-    failures: tuple[Failure, ...] = field(repr=False)
-
-    @property
-    def exact(self) -> float:
-        """Share of pictures with everything right."""
-        return self.rates["exact"]
-
-    @property
-    def exact_two(self) -> float:
-        """Share of pictures with everything but the sizes right."""
-        return self.rates["exact_two"]
+TASKS = ("text", "video", "scenes", "masked", "extend")
+EXTENSIONS = 5
 
 
 def evaluate(draw: Draw, scenes: Sequence[Scene], batch: int = 50) -> Scores:
@@ -150,31 +54,6 @@ def evaluate_splits(
     """`evaluate` apart for each split of `world`: held-out captions and held-out colour-shape pairs by default."""
     worlds = {split: replace(world, split=split) for split in splits}
     return {split: evaluate(draw, [one.scene(i) for i in range(count)]) for split, one in worlds.items()}
-
-
-def to_pixels(picture: Tensor) -> NDArray[np.uint8]:
-    """[3, H, W] in 0..1 as uint8 [H, W, 3]."""
-    return (picture.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-
-
-def contact_sheet(failures: Sequence[Failure], columns: int = 6, side: int = 192) -> NDArray[np.uint8]:
-    """Failures with caption and reason as one picture, uint8 RGB [H, W, 3]; white where there is none."""
-    line, lines = 13, 6
-    rows = max(1, math.ceil(len(failures) / columns))
-    sheet = np.full((rows * (side + line * lines), columns * side, 3), 255, np.uint8)
-    for k, failure in enumerate(failures):
-        top, left = k // columns * (side + line * lines), k % columns * side
-        height, width = failure.picture.shape[:2]
-        scale = side / max(height, width)
-        shown = cv2.resize(
-            failure.picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_NEAREST
-        )
-        sheet[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
-        words = textwrap.wrap(failure.caption, 30)[:3] + textwrap.wrap(failure.reason, 30)[:3]
-        for n, text in enumerate(words):
-            at = (left + 2, top + side + line * (n + 1) - 3)
-            cv2.putText(sheet, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.33, (0, 0, 0), 1, cv2.LINE_AA)
-    return sheet
 
 
 def drawer(
@@ -218,34 +97,101 @@ def reconstruction(checkpoint: str, count: int = 64) -> dict[str, float]:
     return found
 
 
+# ---------------------------------------------------------------- the command
+
+
+def _pictures(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+    draw = drawer(
+        settings.model,
+        settings.steps,
+        settings.guidance,
+        settings.internal_guidance,
+        settings.size,
+        settings.seed,
+    )
+    for split in ("unseen", "pairs"):
+        world = World(options.world_seed, TWO, split=split)
+        scenes = [world.scene(i, settings.aspect) for i in range(options.count)]
+        yield split, evaluate(draw, scenes, batch=20)
+
+
+def _clips(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+    """Single subjects alone, as the caption "a red star spins in a meadow" tells of; then clips with company."""
+    world = World(options.world_seed, split="unseen", placement="canonical")
+    drawn = [world.clip(i, settings.aspect) for i in range(12 * options.count)]
+    for name, things, count in (("single", 1, options.count), ("company", 2, options.count // 4)):
+        clips = [scene for scene in drawn if len(scene.things) == things][:count]
+        yield f"{name}, autoencoder alone", evaluate_autoencoder(settings.model, clips, settings)
+        yield name, evaluate_video(through_engine(), clips, settings)
+
+
+def _stories(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+    world = World(options.world_seed, split="unseen", placement="canonical")
+    stories = [world.story(i, 3, settings.aspect) for i in range(options.count)]
+    yield "three scenes", evaluate_scenes(through_engine(), stories, settings)
+
+
+def _extensions(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+    world = World(options.world_seed, split="unseen", placement="canonical")
+    stories = [world.story(i, 1 + EXTENSIONS, settings.aspect) for i in range(options.count)]
+    with tempfile.TemporaryDirectory() as folder:
+        scores = evaluate_extensions(through_engine(), stories, settings, Path(folder))
+    yield f"{EXTENSIONS} extensions", scores
+
+
+def _masked(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+    for kind in KINDS:
+        clips = kind in ("predict", "interpolate")
+        here = settings if options.size else replace(settings, size=(64, 64) if clips else (128, 128))
+        with tempfile.TemporaryDirectory() as folder:
+            cases = masked_cases(kind, options.count, here, Path(folder), options.world_seed)
+            yield kind, evaluate_masked(through_engine(), cases, here)
+
+
+RUNS = {"text": _pictures, "video": _clips, "scenes": _stories, "masked": _masked, "extend": _extensions}
+COUNTS = {"text": 200, "video": 60, "scenes": 60, "masked": 100, "extend": 20}
+
+
 def main() -> None:
-    """Score a checkpoint on unseen two-object captions and on held-out colour-shape pairs."""
+    """Score a checkpoint on what it was never trained on: unseen captions, clips, stories and masks."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("checkpoint", nargs="?", default="papercut")
-    parser.add_argument("--count", type=int, default=200, help="captions of each split")
-    parser.add_argument("--size", type=int, nargs=2, default=(128, 128), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--task", choices=TASKS, default="text")
+    parser.add_argument("--count", type=int, help=f"cases of each part; unless given: {COUNTS}")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="unless given: pictures 128 128, videos 64 64"
+    )
+    parser.add_argument("--frames", type=int, default=8, help="of a clip, or of each scene")
+    parser.add_argument("--fps", type=int, default=8)
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--internal-guidance", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--world-seed", type=int, default=2024, help="which captions; training reports use others")
-    parser.add_argument("--sheets", type=Path, help="write a sheet of failures a split into this folder")
+    parser.add_argument("--sheets", type=Path, help="write a sheet of failures a part into this folder")
     options = parser.parse_args()
-    size = (options.size[0], options.size[1])
-    draw = drawer(options.checkpoint, options.steps, options.guidance, options.internal_guidance, size, options.seed)
-    print(f"autoencoder, PSNR in dB: {reconstruction(options.checkpoint)}", flush=True)
-    short = min(size)
-    for split in ("unseen", "pairs"):
-        world = World(options.world_seed, TWO, split=split)
-        scenes = [world.scene(i, (size[0] / short, size[1] / short)) for i in range(options.count)]
-        scores = evaluate(draw, scenes, batch=20)
-        right = round(scores.exact_two * scores.total)
-        rates = "  ".join(f"{name} {rate:.3f}" for name, rate in scores.rates.items())
-        print(f"{split}: {right} of {scores.total} right in every attribute   {rates}", flush=True)
-        if options.sheets:
-            options.sheets.mkdir(parents=True, exist_ok=True)
-            sheet = contact_sheet(scores.failures[:36])
-            cv2.imwrite(str(options.sheets / f"failures-{split}.png"), sheet[..., ::-1])
+    options.count = options.count or COUNTS[options.task]
+    settings = Settings(
+        model=options.checkpoint,
+        size=tuple(options.size or ((128, 128) if options.task == "text" else (64, 64))),
+        frames=options.frames,
+        fps=options.fps,
+        steps=options.steps,
+        guidance=options.guidance,
+        internal_guidance=options.internal_guidance,
+        seed=options.seed,
+    )
+    if options.task == "text":
+        print(f"autoencoder, PSNR in dB: {reconstruction(options.checkpoint)}", flush=True)
+    for name, scores in RUNS[options.task](options, settings):
+        right = ""
+        if options.task == "text":
+            right = f"{round(scores.exact_two * scores.total)} of {scores.total} right in every attribute   "
+        print(f"{name}: {right or f'{scores.total} cases   '}{scores.words}", flush=True)
+        if options.sheets and options.task in ("text", "masked"):
+            write_sheet(options.sheets / f"failures-{name}.png", scores)
+        elif options.sheets:
+            write_sheet(options.sheets / f"failures-{name}.png", scores, columns=4, side=384)
 
 
 if __name__ == "__main__":

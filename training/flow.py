@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +18,17 @@ from torch import Tensor, nn
 from models.attention import materialised
 from models.codec import Codec
 from models.mmdit import AuxiliaryHead, MMDiT
+from models.plan import TokenPlan
 from models.prompt import PromptEncoder
 from pipelines.text import text_plan
 
+from .clips import read_clip
 from .config import FlowConfig
-from .evaluate import judge, read
+from .judging import judge
+from .masks import masked_mean
 from .papercut import TWO, World, render
-from .samples import HOME, Samples, TokenStore
+from .parser import read
+from .samples import CLIP_FRAMES, CLIP_HOME, Layout, Samples
 from .text_encoder import build_text_encoder, build_tokenizer
 from .trainer import Stage
 
@@ -57,12 +62,10 @@ class FlowStage(Stage):
         self.labels = nn.Linear(width, len(world.colours) + len(world.shapes))
         self._initialise()
         self.frozen = {"codec": codec}  # in a dict, so that its weights are not the stage's
-        store = None
-        if config.pool and scratch:
-            shape = (config.pool, HOME[0] * HOME[1], codec.channels)
-            store = TokenStore(scratch / f"tokens-{world.seed}-{config.pool}.f16", shape)
-        self.source = Samples(config, world, self.prompts.tokenize, codec.channels, store)
+        self.source = Samples(config, world, self.prompts.tokenize, codec.channels, scratch)
         if config.compile:
+            # A block is compiled once for each task's usual shape.
+            torch._dynamo.config.recompile_limit = 4 * len(config.tasks) + 8
             self.transformer.compile_repeated_blocks(dynamic=False)
 
     def _initialise(self) -> None:
@@ -89,39 +92,79 @@ class FlowStage(Stage):
 
     # ------------------------------------------------------------ one batch
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Velocity losses of one batch of `samples.py`."""
-        clean, (h, w) = self.clean(batch)
-        home = (h, w) == HOME
-        # Only the home size is worth a compilation.
-        with torch.compiler.set_stance("default" if home else "force_eager"):
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Velocity losses of one batch of `samples.py`, over the tokens that are made; `main` also by task."""
+        layout: Layout = batch["layout"]
+        clean = self.clean(batch)
+        plan, tap = layout.plan(self.config.prompt_tokens), self.config.auxiliary_block
+        given = batch.get("given")
+        times = batch["times"][:, None]
+        made = torch.ones_like(clean[..., 0], dtype=torch.bool)
+        if given is not None:
+            made = ~given[:, plan.context_tokens :]
+            times = times * made
+        keep = self.kept(layout, plan, int(batch["index"][0]), clean.device)
+        # Only the usual shapes are worth a compilation.
+        with torch.compiler.set_stance("default" if layout.home else "force_eager"):
             context = self.prompts.encode(batch["ids"], batch["mask"])
-            noisy = torch.lerp(clean, batch["noise"], batch["times"][:, None, None])
-            plan, tap = text_plan(self.config.prompt_tokens, h, w), self.config.auxiliary_block
-            output = self.transformer(noisy, context, batch["times"], plan=plan, auxiliary=self.auxiliary, taps=(tap,))
+            context = context.reshape(len(clean), -1, context.shape[-1])
+            output = self.transformer(
+                torch.lerp(clean, batch["noise"], times[..., None].expand_as(clean)),
+                context,
+                batch["times"],
+                plan=plan,
+                given=given,
+                keep=keep,
+                auxiliary=self.auxiliary,
+                taps=(tap,),
+            )
         target = batch["noise"] - clean
-        main = F.mse_loss(output.sample.float(), target)
-        auxiliary = F.mse_loss(output.auxiliary.float(), target)
+        if keep is not None:
+            target, made = target[:, keep], made[:, keep]
+        each = masked_mean((output.sample.float() - target).square().mean(-1), made)
+        auxiliary = masked_mean((output.auxiliary.float() - target).square().mean(-1), made).mean()
+        main = each.mean()
         losses = {"total": main + self.config.auxiliary_weight * auxiliary, "main": main, "auxiliary": auxiliary}
+        whole = made.all(1)
+        for name, chosen in ((layout.task, whole), (f"{layout.task}_given", ~whole)):
+            if chosen.any():
+                losses[name] = each[chosen].mean().detach()
         if "labels" in batch:
             guess = self.labels(output.taps[tap]).float()
-            entropy = F.binary_cross_entropy_with_logits(guess, batch["labels"], reduction="none")
-            losses["labels"] = entropy.sum(-1).mean()
+            labels = batch["labels"] if keep is None else batch["labels"][:, keep]
+            entropy = F.binary_cross_entropy_with_logits(guess, labels, reduction="none").sum(-1)
+            losses["labels"] = masked_mean(entropy, made).mean()
             losses["total"] = losses["total"] + self.config.labels_weight * losses["labels"]
         return losses
 
+    def kept(self, layout: Layout, plan: TokenPlan, seed: int, device: torch.device) -> Tensor | None:
+        """[K] picture tokens of a batch that deferred masking leaves, as many of each scene; None for all."""
+        if layout.task != "scenes" or not self.config.drop_tokens:
+            return None
+        generator = torch.Generator().manual_seed(seed)
+        found, start = [], 0
+        for frames in layout.lengths:
+            tokens = frames * layout.h * layout.w
+            count = max(1, round(tokens * (1 - self.config.drop_tokens)))
+            found.append(start + torch.randperm(tokens, generator=generator)[:count].sort().values)
+            start += tokens
+        return torch.cat(found).to(device)
+
     @torch.no_grad()
-    def clean(self, batch: dict[str, Tensor]) -> tuple[Tensor, tuple[int, int]]:
-        """Clean tokens [B, N, C] of a batch, from the store or from its pictures, and tokens down and across."""
+    def clean(self, batch: dict[str, Any]) -> Tensor:
+        """Clean tokens [B, N, C] of a batch, from the store or from its pictures."""
         if "clean" in batch:
-            return batch["clean"], HOME
-        clean = self.encode(batch["picture"].float() / 255)
-        h, w = (side // 16 for side in batch["picture"].shape[-2:])
-        if self.source.store and (h, w) == HOME:
+            tokens: Tensor = batch["clean"]
+            return tokens
+        frames = batch["frames"].float() / 255
+        tokens = self.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).flatten(1, 2)
+        store = self.source.store(batch["layout"])
+        if store:
             # What is trained on is what a later epoch reads back.
-            clean = clean.half().float()
-            self.source.store.put(batch["index"].tolist(), clean)
-        return clean, (h, w)
+            tokens = tokens.half().float()
+            rows = [tokens, *([batch["labels"].to(tokens)] if store.rows.shape[-1] > tokens.shape[-1] else [])]
+            store.put(batch["index"].tolist(), torch.cat(rows, -1))
+        return tokens
 
     def encode(self, picture: Tensor) -> Tensor:
         """[B, 3, H, W] opaque pictures in 0..1 to clean tokens [B, N, C]."""
@@ -136,19 +179,21 @@ class FlowStage(Stage):
         captions: list[str],
         h: int = 8,
         w: int = 8,
+        frames: int = 1,
         steps: int = 24,
         guidance: float = 3.0,
         shift: float = 1.5,
         seed: int = 1,
     ) -> Tensor:
-        """[B, 3, H, W] pictures in 0..1 by plain Euler steps with guidance; for reports during training."""
+        """[B, F, 3, H, W] pictures in 0..1 by plain Euler steps with guidance; for reports during training."""
         device = next(self.parameters()).device
-        plan = text_plan(self.config.prompt_tokens, h, w)
+        plan = text_plan(self.config.prompt_tokens, h, w, frames)
         ids, mask = self.prompts.tokenize([*captions, *[""] * len(captions)])
         sigmas = torch.linspace(1, 1 / steps, steps)
         sigmas = torch.cat([shift * sigmas / (1 + (shift - 1) * sigmas), torch.zeros(1)])
         codec = self.frozen["codec"]
-        x = torch.randn(len(captions), h * w, codec.channels, generator=torch.Generator().manual_seed(seed)).to(device)
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(len(captions), frames * h * w, codec.channels, generator=generator).to(device)
         with torch.autocast(device.type, torch.bfloat16):
             context = self.prompts.encode(ids.to(device), mask.to(device))
             for now, then in pairwise(sigmas):
@@ -157,7 +202,7 @@ class FlowStage(Stage):
                     self.transformer(torch.cat([x, x]), context, time, plan=plan).sample.float().chunk(2)
                 )
                 x = x + (then - now) * (without + guidance * (with_prompt - without))
-        return codec.decode(x, 16 * h, 16 * w)[:, 0, :3]
+        return codec.decode(x, 16 * h, 16 * w)[:, :, :3]
 
     @torch.no_grad()
     def held_out_loss(self) -> dict[str, float]:
@@ -178,14 +223,30 @@ class FlowStage(Stage):
 
     def report(self, step: int, folder: Path) -> dict[str, float]:
         """A sheet of fixed captions, held-out loss, and the parser's score on unseen captions."""
-        from PIL import Image
-
         world = replace(self.world, seed=99, split="unseen", mixture=TWO)
         scenes = [world.scene(i) for i in range(48)]
-        pictures = torch.cat([self.draw([s.caption for s in scenes[k : k + 24]]) for k in (0, 24)]).cpu()
-        sheet = pictures[:32].reshape(4, 8, 3, 128, 128).permute(0, 3, 1, 4, 2).reshape(512, 1024, 3)
-        Image.fromarray((sheet * 255).round().byte().numpy()).save(folder / f"sheet-{step:06d}.png")
+        pictures = torch.cat([self.draw([s.caption for s in scenes[k : k + 24]])[:, 0] for k in (0, 24)]).cpu()
+        _save_sheet(pictures[:32].unflatten(0, (4, 8)), folder / f"sheet-{step:06d}.png")
         verdicts = [judge(read(picture), scene) for picture, scene in zip(pictures, scenes, strict=True)]
         names = ("ground", "colours", "shapes", "binding", "relation", "exact_two")
         rates = {name: round(sum(getattr(v, name) for v in verdicts) / len(verdicts), 3) for name in names}
+        if self.config.tasks.get("video"):
+            clips = [replace(self.world, seed=99, split="unseen").clip(i) for i in range(24)]
+            drawn = self.draw([clip.caption for clip in clips], *CLIP_HOME, frames=CLIP_FRAMES).cpu()
+            _save_sheet(drawn[:12], folder / f"clips-{step:06d}.png")
+            readings = [read_clip(frames, self.world.shapes) for frames in drawn]
+            for name in ("colour", "shape", "motion"):
+                right = [
+                    any(getattr(track, name) == getattr(clip.things[0], name) for track in reading.throughout)
+                    for reading, clip in zip(readings, clips, strict=True)
+                ]
+                rates[f"clip_{name}"] = round(sum(right) / len(right), 3)
         return self.held_out_loss() | rates
+
+
+def _save_sheet(pictures: Tensor, path: Path) -> None:
+    """[rows, columns, 3, H, W] in 0..1 as one PNG."""
+    from PIL import Image
+
+    sheet = pictures.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
+    Image.fromarray((sheet * 255).round().byte().numpy()).save(path)

@@ -69,7 +69,7 @@ def train(path: Path | str, *, device: str = "auto", stop_after: int | None = No
     world = World(seed=run.seed, mixture=run.mixture, placement=run.placement)
     stage = FlowStage(run.transformer, Codec(vae), world, run.folder)
     if run.start_from:
-        _take_weights(stage, run.start_from)
+        take_weights(stage, run.start_from)
     trainer = Trainer(stage, run.transformer.loop, run.folder / "transformer")
     vae.to(trainer.accelerator.device)
     trainer.run(stop_after)
@@ -100,11 +100,20 @@ def _autoencoder(run: RunConfig, stop_after: int | None) -> AutoencoderKLFlux2 |
         stage.vae.to(torch.bfloat16).to(torch.float32)
         stage.calibrate()
         stage.vae.to(torch.bfloat16).save_pretrained(done)
-    vae = AutoencoderKLFlux2.from_pretrained(done, dtype=torch.float32, use_safetensors=True)
+    return _frozen(done)
+
+
+def autoencoder_of(name: str) -> Codec:
+    """The codec of a checkpoint, in the precision that training encodes with."""
+    return Codec(_frozen(describe(name).folder / "vae"))
+
+
+def _frozen(folder: Path) -> AutoencoderKLFlux2:
+    vae = AutoencoderKLFlux2.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     return vae.eval().requires_grad_(False)
 
 
-def _take_weights(stage: FlowStage, name: str) -> None:
+def take_weights(stage: FlowStage, name: str) -> None:
     """Weights of a checkpoint into a stage that has not begun."""
     folder = describe(name).folder
     options = {"use_safetensors": True, "local_files_only": True}

@@ -200,9 +200,12 @@ class Trainer:
             self.say(f"{self.stage.name}: stopped at step {self.step}, saved")
         self.save()
 
-    def one_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
+    def one_step(self, batch: dict[str, Any]) -> dict[str, float]:
         """One optimiser step; returns the losses."""
-        batch = {name: tensor.to(self.accelerator.device, non_blocking=True) for name, tensor in batch.items()}
+        batch = {
+            name: value.to(self.accelerator.device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in batch.items()
+        }
         factor = learning_rate(self.step, self.config)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:

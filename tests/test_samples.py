@@ -1,0 +1,180 @@
+"""What training draws: masks that always leave work, losses that weigh samples alike, pure batches."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.codec import Codec
+from tests.tiny import tiny_stage
+from training.flow import FlowStage
+from training.masks import clip_mask, hole, masked_mean, picture_mask
+from training.samples import CLIP_FRAMES, CLIP_HOME, HOME, Layout
+
+ALL = {"picture": 1.0, "masked": 1.0, "reference": 1.0, "video": 1.0, "scenes": 1.0}
+LAYOUTS = [
+    Layout("picture", *HOME),
+    Layout("masked", *HOME),
+    Layout("reference", *HOME),
+    Layout("video", *CLIP_HOME, (CLIP_FRAMES,)),
+    Layout("scenes", *CLIP_HOME, (5, 8, 4)),
+]
+
+
+def stage(scratch: Path | None = None, **fields: object) -> FlowStage:
+    """A tiny stage that trains on every task."""
+    first = tiny_stage()
+    config = first.config.model_copy(update={"tasks": ALL, **fields})
+    torch.manual_seed(3)
+    return FlowStage(config, Codec(first.frozen["codec"].vae), first.world, scratch)
+
+
+def draw(made: FlowStage, layout: Layout, count: int = 64) -> list:  # type: ignore[type-arg]
+    return [made.source.sample(layout, i, random.Random(i)) for i in range(count)]
+
+
+# ---------------------------------------------------------------- masks
+
+
+def test_every_mask_leaves_something_to_make() -> None:
+    for seed in range(4000):
+        rng = random.Random(seed)
+        frames = rng.randint(2, 16)
+        for mask, shape in (
+            (clip_mask(rng, frames, 4, 4), (frames, 4, 4)),
+            (picture_mask(rng, 8, 6, (0.9, 0.9, 1.0, 1.0)), (1, 8, 6)),
+            (hole(rng, 4, 4, (0.99, 0.0, 1.0, 0.01)), (1, 4, 4)),
+        ):
+            assert mask.shape == shape and not mask.all()
+
+
+def test_clips_are_masked_in_all_modes_and_at_both_ends() -> None:
+    masks = [clip_mask(random.Random(seed), 8, 4, 4) for seed in range(3000)]
+    whole = [mask.all((1, 2)) for mask in masks]
+    in_space = [mask.any() and not np.array_equal(mask.any((1, 2)), mask.all((1, 2))) for mask in masks]
+    assert sum(in_space) / 3000 == pytest.approx(0.2, abs=0.05), "one in five is masked in space as well"
+    # A block that is made up to the last frame is where a slice that ends at -0 would have made nothing.
+    assert any(there and not mask[-1].all() for mask, there in zip(masks, in_space, strict=True))
+    predict = [w for w in whole if w[0] and not w[-1] and not (np.diff(w.astype(int)) > 0).any()]
+    backward = [w for w in whole if w[-1] and not w[0] and not (np.diff(w.astype(int)) < 0).any()]
+    assert len(predict) > 200 and len(backward) > 200
+    assert sum(not mask.any() for mask in masks) > 200, "plain generation is one of the modes"
+    assert any(w[0] and w[-1] and w.sum() == 2 for w in whole), "first and last frame"
+
+
+def test_a_sparse_mask_counts_as_much_as_a_full_one() -> None:
+    error = torch.rand(3, 50)
+    made = torch.zeros(3, 50, dtype=torch.bool)
+    made[0], made[1, 7], made[2, :25] = True, True, True
+    means = masked_mean(error, made)
+    assert torch.allclose(means, torch.stack([error[0].mean(), error[1, 7], error[2, :25].mean()]))
+    error[~made] = 1e6
+    assert torch.equal(masked_mean(error, made), means), "what is given does not count"
+
+
+def test_given_tokens_give_no_gradient_and_are_not_noised() -> None:
+    made = stage().float()
+    layout = LAYOUTS[1]
+    made.source.layout = lambda step: layout  # type: ignore[method-assign]
+    batch = made.source(0)
+    assert batch["given"].any()
+    loss = made(batch)["main"]
+    given = batch["given"][:, 24:]
+    batch["noise"] = torch.where(given[..., None], torch.randn_like(batch["noise"]), batch["noise"])
+    assert torch.equal(made(batch)["main"], loss), "noise on given tokens is never seen, nor asked for"
+
+
+# ---------------------------------------------------------------- samples
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[1:], ids=lambda layout: layout.task)
+def test_samples_of_a_batch_differ_in_their_masks(layout: Layout) -> None:
+    masks = {sample.given.tobytes() for sample in draw(stage(), layout)}
+    assert len(masks) >= (3 if layout.task == "scenes" else 10)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.task)
+def test_captions_are_dropped_in_every_task(layout: Layout) -> None:
+    told = [caption for sample in draw(stage(), layout, 400) for caption in sample.captions]
+    share = sum(caption == "" for caption in told) / len(told)
+    assert share == pytest.approx(0.1 if layout.task != "reference" else 0.64, abs=0.06)
+
+
+def test_captions_are_paraphrased_and_shortened_as_often_as_asked() -> None:
+    made = stage()
+    scenes = [made.world.scene(i) for i in range(3000)]
+    told = [made.source.tell(scene, random.Random(i)) for i, scene in enumerate(scenes)]
+    shares = {
+        "drop": sum(t == "" for t in told) / 3000,
+        "short": sum(t == s.short for t, s in zip(told, scenes, strict=True)) / 3000,
+        "paraphrase": sum(t == s.paraphrase for t, s in zip(told, scenes, strict=True)) / 3000,
+    }
+    assert shares == pytest.approx({"drop": 0.1, "short": 0.03, "paraphrase": 0.1}, abs=0.02)
+
+
+def test_in_a_story_the_prompt_of_a_given_scene_is_given_too() -> None:
+    layout = LAYOUTS[4]
+    for sample in draw(stage(), layout):
+        ends = np.cumsum([0, *layout.lengths]) * layout.h * layout.w
+        parts = [sample.given[a:b] for a, b in pairwise(ends)]
+        assert [bool(part.all()) for part in parts] == list(sample.prompts_given)
+        assert not sample.prompts_given[-1], "the last scene is always made"
+
+
+def test_a_reference_shows_what_is_in_the_hole() -> None:
+    for sample in draw(stage(), LAYOUTS[2]):
+        scene, alone = sample.frames
+        assert any((t.shape, t.colour) == (alone.things[0].shape, alone.things[0].colour) for t in scene.things)
+        assert sample.given[64:].all() and not sample.given[:64].all()
+
+
+def test_every_task_trains_and_reports_its_own_loss() -> None:
+    made = stage()
+    for layout in LAYOUTS:
+        made.source.layout = lambda step, layout=layout: layout  # type: ignore[method-assign]
+        losses = made(made.source(5))
+        assert torch.isfinite(losses["total"])
+        assert {layout.task, f"{layout.task}_given"} & losses.keys()
+
+
+def test_dropped_tokens_are_as_many_in_each_scene() -> None:
+    made = stage(drop_tokens=0.75)
+    layout = LAYOUTS[4]
+    keep = made.kept(layout, layout.plan(24), 3, torch.device("cpu"))
+    ends = np.cumsum([0, *layout.lengths]) * 16
+    assert [int(((keep >= a) & (keep < b)).sum()) for a, b in pairwise(ends)] == [20, 32, 16]
+    made.source.layout = lambda step: layout  # type: ignore[method-assign]
+    assert torch.isfinite(made(made.source(1))["total"])
+
+
+def test_a_store_changes_no_batch(tmp_path: Path) -> None:
+    plain = stage(pool=3, labels_until=1.0)
+    stored = stage(tmp_path, pool=3, labels_until=1.0)
+    home = Layout("video", *CLIP_HOME, (CLIP_FRAMES,))
+    for made in (plain, stored):
+        made.source.layout = lambda step: home  # type: ignore[method-assign]
+    for step in range(4):
+        expected, batch = plain.source(step), stored.source(step)
+        assert ("clean" in batch) == (step >= 3), "three samples are stored after three steps of one"
+        assert torch.allclose(stored.clean(batch), plain.clean(expected), atol=2e-2)
+        assert torch.allclose(batch["labels"].float(), expected["labels"], atol=1e-3)
+        for name in ("times", "noise", "ids", "index"):
+            assert torch.equal(batch[name], expected[name])
+
+
+# ---------------------------------------------------------------- times
+
+
+def test_times_are_stratified_and_reach_both_ends() -> None:
+    source, layout = stage().source, LAYOUTS[0]
+    times = torch.cat([source.times(64, torch.Generator().manual_seed(s), layout) for s in range(50)])
+    assert 0 <= times.min() < 0.01 and 0.99 < times.max() <= 1
+    spread = torch.stack([source.times(64, torch.Generator().manual_seed(s), layout).mean() for s in range(50)]).std()
+    assert spread < 0.7 * float(times.std()) / 64**0.5, "strata vary less than independent draws"
+    clips = torch.cat([source.times(64, torch.Generator().manual_seed(s), LAYOUTS[3]) for s in range(50)])
+    assert clips.mean() > times.mean(), "clips are drawn noisier"

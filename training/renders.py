@@ -1,0 +1,82 @@
+"""Jobs through the engine for evaluations, the way `diorama render` renders them; nothing is kept between jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.estimate import Rendered
+from pipelines.job import Job, parse
+from training.pixels import Pixels
+from training.scene import CORE_SHAPES, SHAPES, Scene
+
+Render = Callable[[Sequence[Job]], list[Rendered]]
+
+SMALL = 96  # a short side below which a hexagon can not be told from a circle once an autoencoder drew it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an evaluation renders: checkpoint, sampling, and width and height in pixels. Seeds count up from `seed`."""
+
+    model: str = "papercut"
+    size: tuple[int, int] = (64, 64)
+    frames: int = 8  # of a clip, or of each scene
+    fps: int = 8
+    steps: int = 24
+    guidance: float = 3.0
+    internal_guidance: float | None = None
+    seed: int = 0
+
+    @property
+    def aspect(self) -> tuple[float, float]:
+        """Width and height in short sides."""
+        return self.size[0] / min(self.size), self.size[1] / min(self.size)
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """The shapes that a reader of these pictures should try."""
+        return SHAPES if min(self.size) >= SMALL else CORE_SHAPES
+
+    def job(self, task: str, number: int, **fields: Any) -> Job:
+        """Job `number` of an evaluation."""
+        return parse(
+            {
+                "task": task,
+                "name": f"{task}-{number:03d}",
+                "model": self.model,
+                "steps": self.steps,
+                "guidance": self.guidance,
+                "internal_guidance": self.internal_guidance,
+                "seed": self.seed + number,
+                **fields,
+            }
+        )
+
+    def draw(self, stills: Sequence[Scene]) -> Pixels:
+        """[F, H, W, 3] of the size, as the world draws them."""
+        from training.drawing import render
+
+        pictures = render(stills, self.size[1], self.size[0], layered=False).picture
+        return np.asarray((pictures * 255).round().byte().permute(0, 2, 3, 1).numpy())
+
+
+def through_engine(batch: int = 8, device: str | None = None) -> Render:
+    """A function that renders jobs of any kind, at most `batch` of them at once, in the order they came."""
+    from pipelines.engine import Engine, groups
+
+    engine = Engine(device)
+
+    def render(jobs: Sequence[Job]) -> list[Rendered]:
+        found: dict[int, Rendered] = {}
+        for group in groups(jobs):
+            for start in range(0, len(group), batch):
+                some = group[start : start + batch]
+                results = engine.render([jobs[i] for i in some], lambda step, steps: True)
+                found.update(zip(some, results, strict=True))
+        return [found[i] for i in range(len(jobs))]
+
+    return render
