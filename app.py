@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from pipelines.queue import Queue
-    from ui.text import Check
+    from ui.studio import Check
 
 DONE, REFUSED = 0, 2
 SHORTEST = 8  # characters of a password that guards the studio from a network

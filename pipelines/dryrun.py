@@ -69,7 +69,7 @@ def dry_run(
                 print(describe(line), file=err, flush=True)
             done += 1
     if not quiet:
-        print(f"{len(sources)} jobs are right; a dry run writes nothing", file=err)
+        print(f"{len(sources)} of {len(sources)} right; a dry run writes nothing", file=err)
     return failed
 
 

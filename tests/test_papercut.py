@@ -7,19 +7,8 @@ import re
 import pytest
 import torch
 
-from training.papercut import (
-    COLOURS,
-    COUNTS,
-    HELD_OUT_PAIRS,
-    INVERSE,
-    PLURALS,
-    RELATIONS,
-    SCENERY,
-    SHAPES,
-    Scene,
-    World,
-    render,
-)
+from training.papercut import World, render
+from training.scene import COLOURS, COUNTS, HELD_OUT_PAIRS, INVERSE, PLURALS, RELATIONS, SCENERY, SHAPES, Scene
 
 ALL = World(seed=3, colours=tuple(COLOURS), shapes=SHAPES, split="any")
 

@@ -13,11 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.evaluate import contact_sheet, evaluate, evaluate_splits, judge, to_pixels
-from training.papercut import COLOURS, INVERSE, RADII, SHAPES, Scene, Thing, World, render
-from training.parser import UNKNOWN, Reading, Seen, read
+from training.evaluate import evaluate, evaluate_splits
+from training.fitting import Seen
+from training.judging import judge
+from training.papercut import World, render
+from training.parser import Reading, read
+from training.pixels import UNKNOWN, Pixels, to_pixels
+from training.scene import COLOURS, INVERSE, RADII, SHAPES, Scene, Thing
+from training.scores import contact_sheet
 
-Pixels = NDArray[np.uint8]
 CORE = World(seed=101, split="any")
 ALL = World(seed=102, split="any", colours=tuple(COLOURS), shapes=SHAPES)
 

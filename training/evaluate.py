@@ -20,10 +20,11 @@ from torch import Tensor
 from training.evaluate_clips import evaluate_autoencoder, evaluate_extensions, evaluate_scenes, evaluate_video
 from training.evaluate_masked import KINDS, evaluate_masked, masked_cases
 from training.judging import ATTRIBUTES, judge
-from training.papercut import TWO, Scene, World, render
+from training.papercut import TWO, World, render
 from training.parser import read
 from training.pixels import to_pixels
 from training.renders import Settings, through_engine
+from training.scene import Scene
 from training.scores import Failure, Scores, write_sheet
 
 Draw = Callable[[list[str]], Tensor]
@@ -60,23 +61,17 @@ def drawer(
     checkpoint: str, steps: int, guidance: float, internal: float | None, size: tuple[int, int], seed: int
 ) -> Draw:
     """Pictures by a checkpoint through the engine, the way `diorama render` draws them; seeds count up from `seed`."""
-    from pipelines.engine import Engine
-    from pipelines.job import TextJob
-
-    engine, drawn = Engine(), 0
+    settings = Settings(
+        model=checkpoint, size=size, steps=steps, guidance=guidance, internal_guidance=internal, seed=seed
+    )
+    render_jobs, drawn = through_engine(batch=50), 0
 
     def draw(captions: list[str]) -> Tensor:
         nonlocal drawn
-        jobs = []
-        for caption in captions:
-            job = TextJob(
-                task="text", model=checkpoint, prompt=caption, size=size, steps=steps, guidance=guidance,
-                internal_guidance=internal, seed=seed + drawn,
-            )  # fmt: skip
-            jobs.append(job)
-            drawn += 1
-        frames = [rendered.frames[0] for rendered in engine.render(jobs, lambda step, steps: True)]
-        return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
+        jobs = [settings.job("text", drawn + i, prompt=caption, size=size) for i, caption in enumerate(captions)]
+        drawn += len(jobs)
+        frames = np.stack([rendered.frames[0] for rendered in render_jobs(jobs)])
+        return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
 
     return draw
 
@@ -101,14 +96,8 @@ def reconstruction(checkpoint: str, count: int = 64) -> dict[str, float]:
 
 
 def _pictures(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
-    draw = drawer(
-        settings.model,
-        settings.steps,
-        settings.guidance,
-        settings.internal_guidance,
-        settings.size,
-        settings.seed,
-    )
+    sampling = (settings.steps, settings.guidance, settings.internal_guidance)
+    draw = drawer(settings.model, *sampling, settings.size, settings.seed)
     for split in ("unseen", "pairs"):
         world = World(options.world_seed, TWO, split=split)
         scenes = [world.scene(i, settings.aspect) for i in range(options.count)]
@@ -184,14 +173,14 @@ def main() -> None:
     if options.task == "text":
         print(f"autoencoder, PSNR in dB: {reconstruction(options.checkpoint)}", flush=True)
     for name, scores in RUNS[options.task](options, settings):
-        right = ""
+        told = f"{scores.total} cases"
         if options.task == "text":
-            right = f"{round(scores.exact_two * scores.total)} of {scores.total} right in every attribute   "
-        print(f"{name}: {right or f'{scores.total} cases   '}{scores.words}", flush=True)
-        if options.sheets and options.task in ("text", "masked"):
-            write_sheet(options.sheets / f"failures-{name}.png", scores)
-        elif options.sheets:
-            write_sheet(options.sheets / f"failures-{name}.png", scores, columns=4, side=384)
+            told = f"{round(scores.exact_two * scores.total)} of {scores.total} right in every attribute"
+        print(f"{name}: {told}   {scores.words}", flush=True)
+        if options.sheets:
+            columns, side = (6, 192) if options.task in ("text", "masked") else (4, 384)
+            stem = name.replace(",", "").replace(" ", "-")
+            write_sheet(options.sheets / f"failures-{stem}.png", scores, columns, side)
 
 
 if __name__ == "__main__":

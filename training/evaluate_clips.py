@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.job import ScenePart
 from pipelines.output import OutputFolder
 from training.clips import cuts, read_clip, read_story
 from training.judging import CLIP_ATTRIBUTES, ClipVerdict, StoryVerdict, judge_clip, judge_story
@@ -91,7 +90,7 @@ def evaluate_extensions(render: Render, stories: Sequence[Sequence[Scene]], sett
 
 
 def _parts(scenes: Sequence[Scene], settings: Settings) -> list[dict[str, object]]:
-    return [ScenePart(prompt=scene.caption, frames=settings.frames).model_dump() for scene in scenes]
+    return [{"prompt": scene.caption, "frames": settings.frames} for scene in scenes]
 
 
 def _judged(videos: Sequence[Pixels], stories: Sequence[Sequence[Scene]], settings: Settings) -> Scores:
@@ -101,7 +100,7 @@ def _judged(videos: Sequence[Pixels], stories: Sequence[Sequence[Scene]], settin
     scenes = _clip_rates([scene for verdict in verdicts for scene in verdict.scenes])
     scenes["scene exact"] = scenes.pop("exact")
     failures = [
-        Failure(i, " / ".join(scene.caption for scene in story), verdict.reason, tiled(video[..., :3]))
+        Failure(i, " / ".join(scene.caption for scene in story), verdict.reason, tiled(video[..., :3], settings.frames))
         for i, (story, verdict, video) in enumerate(zip(stories, verdicts, videos, strict=True))
         if not verdict.exact
     ]

@@ -79,8 +79,8 @@ def _hole_case(kind: Kind, number: int, scene: Scene, settings: Settings, folder
     fields: dict[str, str] = {"prompt": scene.caption}
     if kind == "reference":
         ground = rng.choice([colour for colour in World().colours if colour != thing.colour])
-        centre = {"x": settings.aspect[0] / 2, "y": settings.aspect[1] / 2}
-        _write(folder / f"{stem}-reference.png", settings.draw([Scene((replace(thing, **centre),), ground)])[0])
+        alone = replace(thing, x=settings.aspect[0] / 2, y=settings.aspect[1] / 2)
+        _write(folder / f"{stem}-reference.png", settings.draw([Scene((alone,), ground)])[0])
         fields = {"prompt": "", "reference": str(folder / f"{stem}-reference.png")}
     job = settings.job(
         "masked",

@@ -75,9 +75,9 @@ def write_sheet(path: Path, scores: Scores, columns: int = 6, side: int = 192) -
     cv2.imwrite(str(path), contact_sheet(scores.failures[: 6 * columns], columns, side)[..., ::-1])
 
 
-def tiled(frames: Pixels) -> Pixels:
-    """[F, H, W, 3] frames as one picture, row by row, about as wide as high; a white line between them."""
-    columns = math.ceil(math.sqrt(len(frames)))
+def tiled(frames: Pixels, columns: int | None = None) -> Pixels:
+    """[F, H, W, 3] frames as one picture, row by row, as many columns as rows by default; a white line between them."""
+    columns = columns or math.ceil(math.sqrt(len(frames)))
     rows = math.ceil(len(frames) / columns)
     _, height, width, _ = frames.shape
     tile = np.full((rows * columns, height + 1, width + 1, 3), 255, np.uint8)

@@ -80,25 +80,28 @@ footer { display: none !important; }
 .form .block { overflow: visible; }
 .pair .block { overflow: visible !important; padding-bottom: 6px !important; }
 .pair { gap: 22px !important; } .pair > .form { gap: 22px; }
-#prompt textarea { font: 18px/1.5 var(--serif); padding: 12px 14px; }
-#negative textarea, #negative input { padding: 9px 13px; }
+.words textarea { font: 18px/1.5 var(--serif); padding: 12px 14px; }
+.line-of-words textarea, .line-of-words input { padding: 9px 13px; }
 .seed { align-items: flex-end; gap: 10px !important; }
-#dice { height: 42px; margin-bottom: 0; }
+.dice { height: 42px; margin-bottom: 0; }
 .quiet { box-shadow: none !important; }
 .more {
   padding: 0 !important; border-top: 1px dashed var(--border-color-primary) !important;
   padding-top: 14px !important;
 }
 .more > button { padding: 0 !important; font-weight: 600; }
-#problem:not(:has(.note)) { display: none; }
-#render { margin-top: 4px; padding: 14px; font-size: 18px; letter-spacing: 0.01em; }
-#render:active { transform: translateY(1px); }
+.slot:not(:has(p)), .cost-line:not(:has(.cost)) { display: none; }
+.render { margin-top: 4px; padding: 14px; font-size: 18px; letter-spacing: 0.01em; }
+.render:active { transform: translateY(1px); }
 .gradio-container input[type="range"]::-webkit-slider-thumb {
   box-shadow: 0 0 0 1px var(--border-color-accent), 0 2px 4px rgba(60, 42, 18, 0.25);
 }
 .gradio-container input[type="range"]::-moz-range-thumb { box-shadow: 0 0 0 1px var(--border-color-accent); }
-@media (min-width: 900px) { .easel-side { position: sticky; top: 18px; } }
-
+.side { gap: 22px !important; }
+.group { gap: 14px !important; } .group.shut { display: none !important; }
+.modes .wrap { gap: 8px; } .modes label { padding: 8px 14px !important; border-radius: 10px !important; }
+.cost { padding-top: 14px; border-top: 1px dashed var(--border-color-primary); }
+.cost .facts { justify-content: flex-start; } .cost .note { margin-top: 10px; }
 .tries { display: flex; flex-wrap: wrap; gap: 7px; margin-top: -6px; }
 .tries button {
   margin: 0 !important; padding: 4px 12px; border: 0; border-radius: 999px; box-shadow: none !important;
@@ -159,7 +162,7 @@ footer { display: none !important; }
   color: var(--button-secondary-text-color); font-weight: 600;
 }
 .links a:hover { background: var(--button-secondary-background-fill-hover); }
-#cancel { align-self: center; min-width: 120px; width: auto; }
+.stop { align-self: center; min-width: 120px; width: auto; }
 
 .line h2 { margin: 4px 0 8px; font: 600 15px/1.2 var(--serif); color: var(--body-text-color-subdued); }
 .line ul { list-style: none; margin: 0; padding: 0; }
@@ -209,7 +212,7 @@ footer { display: none !important; }
 .told .facts, .told .links { justify-content: flex-start; } .told .words { font-size: 20px; margin-bottom: 14px; }
 .told .note { margin: 0 0 16px; }
 .told .without { margin: -6px 0 14px; color: var(--body-text-color-subdued); } .told .links { margin-top: 18px; }
-.actions, .pages { gap: 12px !important; } .pages { justify-content: center; margin-top: 22px; }
+.actions, .pages { gap: 12px !important; flex-wrap: wrap; } .pages { justify-content: center; margin-top: 22px; }
 
 @media (max-width: 760px) {
   .pair .reset-button { display: none; }
@@ -219,6 +222,7 @@ footer { display: none !important; }
   .banner h1 { font-size: 32px; }
   .banner .title p { font-size: 15px; margin-top: 5px; }
   .sheet { padding: 20px 18px !important; }
+  .tab-container button { font-size: 16px !important; padding: 12px 8px !important; }
   .wall { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: 14px; }
 }
 @media (prefers-reduced-motion: reduce) {

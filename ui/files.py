@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from pipelines.queue import Queue, Row
@@ -24,6 +27,11 @@ def address(row: Row, index: int) -> str:
     return f"outputs/{row.id}/{index}"
 
 
+def frames_address(row: Row) -> str:
+    """Where the page finds all exact frames of `row` in one file."""
+    return f"outputs/{row.id}/frames.zip"
+
+
 def stored(row: Row | None, index: int, folder: Path) -> Path | None:
     """The path of file `index` of `row`, or None when there is no such file inside `folder`."""
     if row is None or not 0 <= index < len(row.files):
@@ -33,14 +41,57 @@ def stored(row: Row | None, index: int, folder: Path) -> Path | None:
     return path if path.is_relative_to(root) and path.suffix in TYPES and path.is_file() else None
 
 
-def route(queue: Queue, folder: Path) -> Route:
-    """GET /outputs/ID/INDEX."""
+def routes(queue: Queue, folder: Path) -> list[Route]:
+    """GET /outputs/ID/INDEX, and GET /outputs/ID/frames.zip."""
 
     def serve(request: Request) -> Response:
         path = stored(queue.get(request.path_params["id"]), request.path_params["index"], folder)
         if path is None:
-            return PlainTextResponse("there is no such output", status_code=404, headers=HEADERS)
+            return _absent()
         # Always a download: an <img> or <video> shows it all the same, and a browser never runs it.
         return FileResponse(path, media_type=TYPES[path.suffix], filename=path.name, headers=HEADERS)
 
-    return Route("/outputs/{id}/{index:int}", serve, methods=["GET"])
+    def frames(request: Request) -> Response:
+        row = queue.get(request.path_params["id"])
+        found = [stored(row, index, folder) for index in range(len(row.files))] if row else []
+        paths = sorted(path for path in found if path and path.suffix == ".png")
+        if row is None or not paths:
+            return _absent()
+        disposition = f'attachment; filename="{row.id}-frames.zip"'
+        return StreamingResponse(
+            _zipped(paths), media_type="application/zip", headers={**HEADERS, "Content-Disposition": disposition}
+        )
+
+    return [
+        Route("/outputs/{id}/{index:int}", serve, methods=["GET"]),
+        Route("/outputs/{id}/frames.zip", frames, methods=["GET"]),
+    ]
+
+
+class _Sink(io.RawIOBase):
+    """Takes what is written, to be handed on piece by piece."""
+
+    def __init__(self) -> None:
+        self.taken = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self.taken += data
+        return len(data)
+
+
+def _zipped(paths: Sequence[Path]) -> Iterator[bytes]:
+    """The files as one zip, never whole in memory. PNG is packed already, so they go in as they are."""
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as packed:
+        for path in paths:
+            packed.write(path, path.name)
+            yield bytes(sink.taken)
+            sink.taken.clear()
+    yield bytes(sink.taken)
+
+
+def _absent() -> Response:
+    return PlainTextResponse("there is no such output", status_code=404, headers=HEADERS)

@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui.login import form
+from ui.uploads import MAX_UPLOAD
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 COOKIE = "diorama"
@@ -52,13 +53,13 @@ class Guard:
             answer = await self._login(request)
         if answer is not None:
             return await answer(scope, receive, _sealed(send))
-        await self.app(scope, _measured(receive), _sealed(send))
+        await self.app(scope, _measured(receive, limit(request.url.path)), _sealed(send))
 
     def _refusal(self, request: Request) -> Response | None:
         """Why the request is turned away whoever sends it."""
-        length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY:
-            return PlainTextResponse(f"expected at most {MAX_BODY:,} bytes", 413)
+        length, most = request.headers.get("content-length", "0"), limit(request.url.path)
+        if not length.isdecimal() or int(length) > most:
+            return PlainTextResponse(f"expected at most {most:,} bytes", 413)
         host = request.headers.get("host", "")
         if self._password is None and urlsplit(f"//{host}").hostname not in LOCAL:
             return PlainTextResponse("expected a name of this machine, such as 127.0.0.1, in the address", 421)
@@ -92,7 +93,12 @@ class Guard:
         return PlainTextResponse("expected the password first", 401)
 
 
-def _measured(receive: Receive) -> Receive:
+def limit(path: str) -> int:
+    """How many bytes a request for `path` may have."""
+    return MAX_UPLOAD if path == "/uploads" else MAX_BODY
+
+
+def _measured(receive: Receive, most: int) -> Receive:
     """`receive` for a body whose length nobody announced: past the limit it reads as a client that left."""
     taken = 0
 
@@ -100,7 +106,7 @@ def _measured(receive: Receive) -> Receive:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        return message if taken <= MAX_BODY else {"type": "http.disconnect"}
+        return message if taken <= most else {"type": "http.disconnect"}
 
     return measured
 

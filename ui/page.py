@@ -2,34 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from pipelines.queue import Queue
+from ui import canvas, drop, plan, result, strip, table
 from ui.css import CSS
-from ui.files import route
+from ui.desk import FIRST, Desk
+from ui.files import routes
 from ui.gallery import gallery_tab
 from ui.guard import Guard
+from ui.masked import masked_tab
+from ui.pace import Pace
 from ui.scenery import BANNER, HEAD, LAMP
-from ui.text import Check, text_tab
+from ui.scenes import scenes_tab
+from ui.settings import quick
+from ui.studio import Check, Studio
+from ui.text import text_tab
 from ui.theme import Paper
+from ui.uploads import Uploads
+from ui.video import video_tab
 
 TITLE = "Diorama"
+TABS: Mapping[str, tuple[str, Callable[[Studio, Sequence[Any]], Desk]]] = {
+    "text": ("Text", text_tab), "video": ("Video", video_tab), "masked": ("Masked", masked_tab),
+    "scenes": ("Scenes", scenes_tab),
+}  # fmt: skip
+
+# The timer of the open tab alone runs. Which one that is is read off the page, for events of tabs may come late.
+OPEN = """async () => {
+  await new Promise((done) => setTimeout(done, 30));
+  return document.querySelector('[role="tab"][aria-selected="true"]')?.textContent.trim() ?? '';
+}"""
 
 
 def build(queue: Queue, folder: Path, check: Check, health: Callable[[], str] = str) -> gr.Blocks:
-    """The page over `queue` and the output folder; see `ui.text.text_tab` for `check` and `health`."""
+    """The page over `queue` and the output folder.
+
+    Args:
+        queue: where jobs are written and states read.
+        folder: the output folder.
+        check: gives a job's cost; raises Refusal for a job that the engine would refuse.
+        health: a sentence while no renderer is at work, else "".
+    """
+    studio = Studio(queue, folder, check, health, Uploads(folder), Pace(queue, folder))
+    studio.uploads.sweep(queue)
     page: gr.Blocks
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         gr.HTML(BANNER, js_on_load=LAMP, apply_default_css=False)
         with gr.Tabs(elem_classes="tabs") as tabs:
-            with gr.Tab("Text", id="text"):
-                form = text_tab(queue, folder, check, health)
-            with gr.Tab("Gallery", id="gallery") as gallery:
-                gallery_tab(queue, folder, form, lambda: gr.Tabs(selected="text"), tabs, gallery)
+            desks, looked = [], []
+            for kind, (title, lay) in TABS.items():
+                with gr.Tab(title, id=kind) as tab:
+                    desks.append(lay(studio, [tab.select, *([page.load] if kind == FIRST else [])]))
+                looked.append((tab, desks[-1].timer))
+            with gr.Tab("Gallery", id="gallery") as tab:
+                looked.append((tab, gallery_tab(studio, desks, tabs, tab)))
+        titles, timers = [tab.label for tab, _ in looked], [timer for _, timer in looked]
+        gr.on(
+            [tab.select for tab, _ in looked], lambda open: [gr.Timer(active=title == open) for title in titles],
+            gr.Textbox(visible=False), timers, js=OPEN, trigger_mode="always_last", **quick,
+        )  # fmt: skip
     return page
 
 
@@ -39,10 +75,10 @@ def options(queue: Queue, folder: Path, guard: dict[str, Any]) -> dict[str, Any]
 
     return {
         "theme": Paper(),
-        "css": CSS,
+        "css": "".join((CSS, plan.CSS, result.CSS, drop.CSS, canvas.CSS, strip.CSS, table.CSS)),
         "head": HEAD,
         "app_kwargs": {
-            "routes": [route(queue, folder)],
+            "routes": [*routes(queue, folder), *Uploads(folder).routes()],
             "middleware": [Middleware(Guard, **guard)],
             "openapi_url": None,
         },
@@ -55,7 +91,7 @@ def options(queue: Queue, folder: Path, guard: dict[str, Any]) -> dict[str, Any]
         "mcp_server": False,
         "ssr_mode": False,
         "pwa": False,
-        # No field takes a file yet and outputs have a route of their own, so gradio's file routes get nothing to do.
+        # Files come and go by routes of our own, so gradio's get nothing to do.
         "max_file_size": 2**20,
         "allowed_paths": [],
         "blocked_paths": [str(folder.resolve())],

@@ -1,0 +1,86 @@
+"""What the tests in headless Chromium share. They are skipped where Playwright or Chromium is absent.
+
+On Debian: `apt-get install chromium`. Set DIORAMA_SCREENSHOTS to a folder to keep what the pages look like.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.paced import PATIENCE
+from tests.staged import Served, served
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install '.[dev]')")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def studio(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("studio")) as studio:
+        yield studio
+
+
+@pytest.fixture
+def visit(studio: Served, chromium: Any) -> Iterator[Open]:
+    """Opens pages; at the end none may have complained or asked another machine for anything."""
+    complaints: list[str] = []
+    contexts = []
+
+    def complain(text: str) -> None:
+        # A reload or a closed page cuts gradio's own event stream, and its client says so: no fault of the page. And
+        # Chromium tells of every answer that refuses, here of an upload that is no picture.
+        if not any(cut in text for cut in ("AbortError", "errored out", "status of 400")):
+            complaints.append(text)
+
+    def listen(page: Any) -> None:
+        own = (studio.url, "data:", "blob:")
+        page.on("console", lambda said: said.type == "error" and complain(said.text))
+        page.on("pageerror", lambda error: complain(str(error)))
+        page.on("request", lambda asked: asked.url.startswith(own) or complaints.append(asked.url))
+
+    def open_page(width: int = 1280, height: int = 900, scheme: str = "light", tab: str = "") -> Any:
+        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        context.set_default_timeout(PATIENCE * 1000)
+        contexts.append(context)
+        page = context.new_page()
+        listen(page)
+        page.goto(studio.url)
+        page.wait_for_selector("#text-render")
+        if tab:
+            page.get_by_role("tab", name=tab).click()
+            page.wait_for_selector(f"#{tab.lower()}-render")
+        return page
+
+    yield open_page
+    studio.engine.pace = 0.0
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def keep(page: Any, name: str) -> None:
+    folder = os.environ.get("DIORAMA_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)

@@ -1,0 +1,447 @@
+"""The tabs without a browser: fields become jobs and come back, and what a job would be is told before it is."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipelines.job import MAX_PARTS, Refusal, parse
+from pipelines.queue import Queue, Row
+from tests.paced import over, text, working
+from tests.staged import StagedEngine, picture, video
+from tests.test_help import loaded_by
+from ui import masked, scenes, strip, table
+from ui import text as still
+from ui import video as moving
+from ui.desk import worded
+from ui.fields import Form, Unfinished, label_of
+from ui.pace import Pace, measured
+from ui.page import build
+from ui.plan import cost_line, flops, plan_panel, spans
+from ui.result import kind, marks
+from ui.result import picture as result_of
+from ui.studio import Studio
+from ui.table import BLANK, edited, rows_of
+from ui.uploads import Uploads
+
+Lay = Callable[[Studio], Form]
+LAYS: Mapping[str, Lay] = {
+    "text": still.lay, "video": moving.lay, "scenes": scenes.lay, "masked": lambda studio: masked.Masked(studio).form,
+}  # fmt: skip
+SCENES = [{"prompt": "a red star", "frames": 12}, {"prompt": "a blue heart", "frames": 4, "seed": 5}]
+
+
+@dataclass
+class House:
+    """A studio that is not served: its forms and its listeners are called as they are."""
+
+    studio: Studio
+    engine: StagedEngine
+
+    def form(self, tab: str) -> Form:
+        with gr.Blocks():
+            return LAYS[tab](self.studio)
+
+    def page(self) -> gr.Blocks:
+        return build(self.studio.queue, self.studio.folder, self.engine.check)
+
+    def done(self, job: Any) -> Row:
+        id = self.studio.queue.add(job)
+        with working(self.studio.queue, self.studio.folder, self.engine):
+            return over(self.studio.queue, id)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    folder = tmp_path / "out"
+    queue, engine = Queue(folder), StagedEngine()
+    return House(Studio(queue, folder, engine.check, str, Uploads(folder), Pace(queue, folder)), engine)
+
+
+@pytest.fixture(scope="module")
+def given_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A house for tests that leave nothing behind."""
+    folder = tmp_path_factory.mktemp("house")
+    queue, engine = Queue(folder), StagedEngine()
+    yield House(Studio(queue, folder, engine.check, str, Uploads(folder), Pace(queue, folder)), engine)
+
+
+def take(house: House, data: bytes) -> str:
+    path = house.studio.folder / "given"
+    path.write_bytes(data)
+    return house.studio.uploads.keep(path).id
+
+
+def drawing(width: int, height: int, box: tuple[int, int, int, int]) -> str:
+    """What the page's canvas sends: white where something is painted."""
+    levels = np.zeros((height, width), np.uint8)
+    left, top, right, bottom = box
+    levels[top:bottom, left:right] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def values(form: Form, **changes: Any) -> list[Any]:
+    """What the page sends when its fields are as at the beginning but for `changes`."""
+    sent = {field.name: field.part.value for field in form.fields} | changes
+    assert set(changes) <= {field.name for field in form.fields}
+    return list(sent.values())
+
+
+def called(page: gr.Blocks, name: str) -> Any:
+    return next(each.fn for each in page.fns.values() if each.api_name == name)
+
+
+# ------------------------------------------------------------ fields and jobs
+
+
+@pytest.mark.parametrize(
+    ("tab", "job"),
+    [
+        ("text", {"task": "text", "prompt": "a star", "negative_prompt": "grey", "size": [96, 128], "seed": 5}),
+        ("text", {"task": "text", "prompt": "a", "guidance_interval": [0.1, 0.9], "scheduler": "heun", "steps": 3}),
+        ("video", {"task": "text", "prompt": "a star", "frames": 13, "fps": 5, "png_frames": True}),
+        ("scenes", {"task": "scenes", "scenes": SCENES, "fps": 7, "cuts": False, "window": 2, "reuse": "never"}),
+        (
+            "scenes",
+            {
+                "task": "scenes",
+                "scenes": [*SCENES, {"prompt": "x", "frames": 9, "transition": "black", "transition_frames": 2}],
+            },
+        ),
+    ],
+)
+def test_settings_go_back_into_the_fields_they_came_from(given_house: House, tab: str, job: dict[str, Any]) -> None:
+    form, wanted = given_house.form(tab), parse(job)
+    shown = form.values(wanted.model_dump(mode="json"))
+    if tab == "scenes":  # the table is drawn, and read off the page again
+        shown[0] = json.dumps([table.row_of(part.model_dump(), wanted.fps) for part in wanted.scenes])  # type: ignore
+        shown[2] = shown[2].value
+    assert parse(form.job(shown)) == wanted
+
+
+def test_a_masked_job_goes_back_into_its_fields(given_house: House) -> None:
+    form, uploads = given_house.form("masked"), given_house.studio.uploads
+    source, reference = take(given_house, picture()), take(given_house, picture(64, 64, seed=2))
+    job = parse(form.job(values(
+        form, source=source, mask=drawing(128, 96, (8, 8, 40, 40)), prompt="a star", reference=reference,
+        **{"outpaint[1]": 16},
+    )))  # fmt: skip
+    assert (job.task, job.outpaint) == ("masked", (0, 16, 0, 0))  # type: ignore[union-attr]
+    shown = dict(zip([field.name for field in form.fields], form.values(job.model_dump(mode="json")), strict=True))
+    assert shown["mode"] == "part" and shown["prompt"] == "a star" and shown["outpaint[1]"] == 16
+    assert f'data-upload="{source}"' in shown["source"] and f'data-upload="{reference}"' in shown["reference"]
+    mask = uploads.of(job.mask)  # type: ignore[union-attr]
+    assert mask is not None and f"uploads/{mask.id}/picture" in shown["mask"]
+
+
+def test_seconds_become_frames(given_house: House) -> None:
+    form = given_house.form("video")
+    assert form.job(values(form, prompt="x", seconds=1.5, fps=12))["frames"] == 18
+    with pytest.raises(Refusal, match="frames: expected 2 frames at least, got 1; make it longer"):
+        form.job(values(form, seconds=0.25, fps=4))
+    for wrong, sentence in (({"seconds": None}, "expected some seconds, got nothing"), ({"fps": 0}, "from 1 to 60")):
+        with pytest.raises(Refusal, match=sentence):
+            form.job(values(form, **wrong))
+
+
+def test_not_a_number_is_refused(given_house: House) -> None:
+    form = given_house.form("text")
+    with pytest.raises(Refusal, match="guidance: expected a finite number, got nan"):
+        parse(form.job(values(form, prompt="x", guidance=float("nan"))))
+
+
+def test_a_drawn_mask_becomes_a_file_with_the_same_pixels(given_house: House) -> None:
+    form = given_house.form("masked")
+    source = take(given_house, picture())
+    job = form.job(values(form, source=source, mask=drawing(128, 96, (10, 20, 30, 60)), prompt="a star"))
+    levels = np.asarray(Image.open(job["mask"]))
+    assert levels.shape == (96, 128) and levels.sum() == 255 * 20 * 40 and levels[20:60, 10:30].all()
+    again = form.job(values(form, source=source, mask=drawing(128, 96, (10, 20, 30, 60)), prompt="a heart"))
+    assert again["mask"] == job["mask"]  # the same drawing is the same file
+
+
+def test_frames_to_keep_go_with_a_video_and_a_picture_begins_one(given_house: House) -> None:
+    form = given_house.form("masked")
+    clip, still_one = take(given_house, video()), take(given_house, picture())
+    kept = form.job(values(form, source=clip, mode="frames", keep_frames="0, 8", frames="12"))
+    assert (kept["keep_frames"], kept["frames"], kept.get("mask"), "fps" in kept) == ("0,8", 12, None, False)
+    begun = form.job(values(form, source=still_one, mode="frames", keep_frames="0", frames="8", fps=5))
+    assert (begun["frames"], begun["fps"]) == (8, 5)
+    assert given_house.studio.check(parse(kept)).resolved["frames"] == 12
+    assert given_house.studio.check(parse(begun)).resolved["frames"] == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({}, "source"), ({"source": "../../etc"}, "source"), ({"source": "0" * 24}, "source"),
+        ({"source": "PICTURE"}, "mask"), ({"source": "PICTURE", "mode": "border"}, "outpaint"),
+        ({"source": "PICTURE", "mode": "frames", "keep_frames": ""}, "keep_frames"),
+    ],
+)  # fmt: skip
+def test_a_form_says_what_it_still_needs(given_house: House, changes: dict[str, Any], field: str) -> None:
+    if changes.get("source") == "PICTURE":
+        changes = {**changes, "source": take(given_house, picture())}
+    form = given_house.form("masked")
+    with pytest.raises(Unfinished) as refused:
+        form.job(values(form, **changes))
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("mask", ["data:image/png;base64,AAAA", "data:text/html,x", "WRONG SIZE", "x" * 4_000_000])
+def test_a_drawing_that_is_none_is_refused(given_house: House, mask: str) -> None:
+    form, source = given_house.form("masked"), take(given_house, picture())
+    mask = drawing(64, 64, (0, 0, 9, 9)) if mask == "WRONG SIZE" else mask
+    with pytest.raises(Refusal, match="mask: expected a drawing of 128 x 96 pixels, got something else"):
+        form.job(values(form, source=source, mask=mask))
+
+
+# ------------------------------------------------------------ scenes
+
+
+def test_the_rows_of_the_table_become_scenes(given_house: House) -> None:
+    form = given_house.form("scenes")
+    rows = [
+        BLANK | {"prompt": "a", "seconds": "1", "transition": "black"},  # nothing is before it, so nothing fades
+        BLANK | {"prompt": "b", "seconds": "0.5", "seed": "7", "transition": "crossfade", "transition_frames": "2"},
+        BLANK | {"prompt": "c", "negative_prompt": "grey"},
+    ]
+    job = form.job(values(form, scenes=json.dumps(rows)))
+    assert job["scenes"] == [
+        {"prompt": "a", "frames": 8},
+        {"prompt": "b", "frames": 4, "seed": 7, "transition": "crossfade", "transition_frames": 2},
+        {"prompt": "c", "frames": 12, "negative_prompt": "grey"},
+    ]
+    shot = form.job(values(form, scenes=json.dumps(rows), cuts=False))
+    assert all("transition" not in part for part in shot["scenes"])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"seconds": "long"}, "scenes[1].frames: expected some seconds, got 'long'"),
+        ({"seconds": ""}, "scenes[1].frames: expected some seconds, got nothing"),
+        ({"seconds": "nan"}, "scenes[1].frames: expected some seconds, got nan"),
+        ({"seconds": "0.01"}, "scenes[1].frames: expected a frame at least, got 0.01 s at 8 frames a second"),
+        ({"seed": "1.5"}, "scenes[1].seed: expected a whole number, got '1.5'"),
+        ({"prompt": " "}, "scenes[1].prompt: expected words, got an empty text"),
+        ({"transition": "melt"}, "scenes[1].transition: expected"),
+        ({"transition": "black", "transition_frames": "99"}, "scenes[1].transition_frames: expected no more than"),
+    ],
+)
+def test_what_is_wrong_in_a_row_names_the_row(given_house: House, change: dict[str, str], sentence: str) -> None:
+    form = given_house.form("scenes")
+    rows = [BLANK | {"prompt": "a"}, BLANK | {"prompt": "b"} | change]
+    with pytest.raises(Refusal) as refused:
+        parse(form.job(values(form, scenes=json.dumps(rows))))
+    assert str(refused.value).startswith(sentence)
+    assert [bool(html) for html in form.said(refused.value)].index(True) == 0  # beside the table
+    assert "Scene 2" in label_of(refused.value.field)
+
+
+def test_buttons_of_the_table_add_copy_move_and_remove_rows() -> None:
+    rows = [BLANK | {"prompt": words} for words in "abc"]
+
+    def said(act: str, index: int) -> str:
+        return "".join(row["prompt"] or "-" for row in edited(rows, act, index))
+
+    assert [said("add", 2), said("copy", 0), said("remove", 1)] == ["abc-", "aabc", "ac"]
+    assert [said("up", 1), said("down", 1), said("up", 0), said("down", 2)] == ["bac", "acb", "abc", "abc"]
+    assert edited([BLANK], "remove", 0) == [BLANK]
+    full = [dict(BLANK)] * MAX_PARTS
+    assert len(edited(full, "add", 0)) == len(edited(full, "copy", 0)) == MAX_PARTS
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "copy", "remove", "up", "down", "?"]), st.integers(-3, 60))))
+def test_a_table_always_has_a_row_and_never_too_many(presses: list[tuple[str, int]]) -> None:
+    rows = [dict(BLANK)]
+    for act, index in presses:
+        rows = edited(rows, act, index)
+        assert 1 <= len(rows) <= MAX_PARTS
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(sorted(BLANK)), st.text(max_size=9)), min_size=1, max_size=3))
+def test_a_table_says_what_its_rows_say_and_words_are_never_markup(said: list[dict[str, str]]) -> None:
+    rows = rows_of(json.dumps(said))
+    assert [{**BLANK, **row} for row in said] == rows
+    drawn = table.table([{**row, "prompt": '"><script>' + row["prompt"]} for row in rows])
+    assert "<script" not in drawn and drawn.count("data-scene=") == len(rows)
+
+
+@pytest.mark.parametrize("sent", ["", "{}x", "[1]", "null", '{"a": 1}'])
+def test_rows_that_are_none_are_refused(sent: str) -> None:
+    with pytest.raises(Refusal, match="scenes: expected a list of scenes"):
+        rows_of(sent)
+
+
+def test_only_a_finished_video_can_be_gone_on_from(house: House) -> None:
+    form = house.form("scenes")
+    rows = json.dumps([BLANK | {"prompt": "a"}])
+    flat, film = house.done(text()), house.done(text("a star", frames=8, size=[64, 64], fps=5))
+    exact = house.done(text("a heart", frames=4, size=[64, 64], png_frames=True))
+    assert form.job(values(form, scenes=rows))["continue_from"] is None
+    path = form.job(values(form, scenes=rows, continue_from=film.id))["continue_from"]
+    assert path == str(house.studio.folder / film.files[0])
+    assert Path(form.job(values(form, scenes=rows, continue_from=exact.id))["continue_from"]).is_dir()
+    for id in (flat.id, "nobody", "../x"):
+        with pytest.raises(Refusal, match="continue_from: expected a video of the gallery"):
+            form.job(values(form, scenes=rows, continue_from=id))
+    shown = form.values({"task": "scenes", "scenes": SCENES, "continue_from": path})[2]
+    assert shown.value == film.id and {id for _, id in shown.choices} == {"", film.id, exact.id}
+
+
+# ------------------------------------------------------------ frames to keep
+
+
+def test_presets_keep_what_they_say() -> None:
+    kept = {name: strip.spelled(strip.preset(name, 9)) for name in strip.PRESETS}
+    assert kept == {
+        "first": "0", "last": "8", "ends": "0,8", "half": "0-4", "fourth": "0,4,8", "none": "",
+    }  # fmt: skip
+    assert strip.spelled(strip.preset("ends", 1)) == "0"
+
+
+@given(st.sets(st.integers(0, 99)))
+def test_frames_are_spelled_as_a_job_reads_them(frames: set[int]) -> None:
+    assert strip.read(strip.spelled(frames), 100) == frames
+
+
+def test_words_for_frames_that_are_not_there_keep_none() -> None:
+    assert strip.read("0-3, 8,x,5-,999999-999999,9", 9) == {0, 1, 2, 3, 8}
+
+
+# ------------------------------------------------------------ before the press, and the press
+
+
+def test_plan_and_cost_stand_there_before_the_press(house: House) -> None:
+    page, form = house.page(), house.form("scenes")
+    rows = [BLANK | {"prompt": words, "seconds": "1"} for words in ("a star", "", "a ring", "a star")]
+    plan, cost, *said = called(page, "plan_scenes")(*values(form, scenes=json.dumps(rows)))
+    assert plan.count("data:image/png;base64,") == 3 and 'for="pass-scenes-2"' in plan  # two passes are alike
+    assert "4 scenes, 32 frames, 4 s" in cost and "Model evaluations</dt><dd>192" in cost
+    assert "told after a first render" in cost and not any(said)
+    told = house.engine.check(parse(worded(form.job(values(form, scenes=json.dumps(rows))))))
+    assert f"{told.pairs:,}" in plan and f"{told.dense_pairs:,}" in plan and flops(told.flops) in cost
+
+
+def test_a_refusal_stands_beside_its_field_and_nothing_is_written(house: House) -> None:
+    page, form = house.page(), house.form("video")
+    changes = values(form, prompt="a star", **{"size[0]": 100})
+    plan, cost, *said = called(page, "plan_video")(*changes)
+    assert "while a field is wrong" in plan and cost == ""
+    place = [names for names, _ in form.slots].index(("size",))
+    assert [bool(html) for html in said] == [index == place for index in range(len(said))]
+    assert "<b>Width:</b> expected a multiple of 16, got 100" in said[place]
+    problem, id, *_ = called(page, "render_video")(*changes)
+    assert "expected a multiple of 16" in problem and id == gr.skip() and house.studio.queue.rows() == []
+
+
+def test_refusals_say_nothing_of_paths(house: House) -> None:
+    page, form = house.page(), house.form("masked")
+    source = take(house, video())
+    changes = values(form, source=source, mode="frames", keep_frames="99", frames="")
+    problem, *_ = called(page, "render_masked")(*changes)
+    assert "<b>Frames to keep:</b>" in problem and str(house.studio.folder) not in problem
+    (house.studio.folder / "uploads" / source / "source.video").write_bytes(b"broken")
+    problem, *_ = called(page, "render_masked")(*values(form, source=source, mode="frames", keep_frames="0"))
+    assert "<b>Picture or video:</b>" in problem and "/" not in problem.replace("</", "")
+
+
+def test_an_unfinished_form_is_not_scolded(house: House) -> None:
+    page = house.page()
+    for tab, words in (("text", "The plan"), ("masked", "Give a picture or a video first.")):
+        plan, _, *said = called(page, f"plan_{tab}")(*values(house.form(tab)))
+        assert words in plan and not any(said)
+    problem, *_ = called(page, "render_masked")(*values(house.form("masked")))
+    assert "<b>Picture or video:</b> Give a picture or a video first." in problem
+
+
+def test_a_press_writes_a_job_of_each_tab(house: House) -> None:
+    page, source = house.page(), take(house, picture())
+    changes: dict[str, dict[str, Any]] = {
+        "text": {"prompt": "a star"},
+        "video": {"prompt": "a star"},
+        "masked": {"source": source, "mask": drawing(128, 96, (0, 0, 50, 50))},
+        "scenes": {"scenes": json.dumps([BLANK | {"prompt": "a star"}])},
+    }
+    for tab, change in changes.items():
+        problem, id, easel, *_ = called(page, f"render_{tab}")(*values(house.form(tab), **change))
+        row = house.studio.queue.get(id)
+        assert problem == "" and row is not None and kind(row.job) == tab and f'data-id="{id}"' in easel
+    with working(house.studio.queue, house.studio.folder, house.engine):
+        assert {over(house.studio.queue, row.id).state for row in house.studio.queue.rows()} == {"done"}
+    for tab in changes:  # each easel shows its own
+        easel, *_ = called(page, f"watch_{tab}")("")
+        assert ("<video" in easel) == (tab in ("video", "scenes")) and "stage done" in easel
+
+
+def test_time_is_told_by_what_was_measured(house: House) -> None:
+    assert house.studio.pace.seconds(1e9, "papercut") is None
+    small, large = house.done(text(size=[64, 64])), house.done(text(size=[192, 192], steps=20))
+    assert small.state == large.state == "done"
+    assert house.studio.pace.seconds(3e10, "papercut") == pytest.approx(3.0)  # the fake's records say 1e10 a second
+    assert house.studio.pace.seconds(3e10, "another") is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {}, {"flops": 1e9}, {"flops": 1e9, "seconds": 0}, {"flops": "1e9", "seconds": 1},
+        {"flops": 1e9, "seconds": 1, "scenes": [{"reused": True}, {"reused": False}]},
+    ],
+)  # fmt: skip
+def test_records_that_do_not_measure_tell_no_time(told: dict[str, Any]) -> None:
+    assert measured(told) is None
+
+
+# ------------------------------------------------------------ results
+
+
+def test_a_story_is_shown_with_its_scenes(house: House) -> None:
+    page, form = house.page(), house.form("scenes")
+    rows = [BLANK | {"prompt": f"a {words}", "seconds": "0.5"} for words in ("<b>star", "heart")]
+    _, id, *_ = called(page, "render_scenes")(*values(form, scenes=json.dumps(rows), png_frames=True))
+    with working(house.studio.queue, house.studio.folder, house.engine):
+        row = over(house.studio.queue, id)
+    shown = result_of(row, house.studio.folder)
+    assert "autoplay" in shown and "loop" in shown and "<b>star" not in shown
+    assert 'data-seek="0.5"' in shown and "used again" in shown and "not rendered before" in shown
+    assert "8 exact frames" in shown and f'href="outputs/{id}/frames.zip"' in shown
+    first = shown.index(f'src="outputs/{id}/', shown.index('<div class="thumbs">'))
+    place = int(shown[first:].split("/")[2].split('"')[0])
+    assert row.files[place].endswith("0000.png")
+
+
+@pytest.mark.parametrize("scenes", [None, "x", [1], [{}], [{"start": -1, "frames": 2}], [{"start": 0, "frames": "2"}]])
+def test_records_of_others_are_read_with_care(scenes: object) -> None:
+    assert marks({"scenes": scenes}) == []
+
+
+def test_words_of_a_plan_and_of_its_cost_are_never_markup() -> None:
+    evil = SimpleNamespace(tokens=4, pairs=8, dense_pairs=16, flops=1e9, warnings=["<script>"], resolved={}, plans=())
+    assert "<script" not in plan_panel("text", evil) + cost_line(evil, "<script>", None)
+    assert "50%" in plan_panel("text", evil)
+
+
+def test_places_are_counted_from_one_with_neighbours_together() -> None:
+    assert [spans([0]), spans([0, 2, 3, 4]), spans([1, 2])] == ["1", "1, 3-5", "2-3"]
+
+
+def test_the_page_process_checks_every_task_without_torch() -> None:
+    for module in ("ui.page, pipelines.masked, pipelines.scenes, pipelines.text",):
+        assert not loaded_by(f"import app, {module}, pipelines.engine") & {"torch", "diffusers", "transformers"}

@@ -1,0 +1,188 @@
+"""A form: the fields of a tab, the job that they make, and the sentences beside them when they make none.
+
+Which fields a tab has is decided in its own file; that values of a page become a job, and back, only here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from pipelines.job import KINDS
+from pipelines.refusal import Refusal
+
+Convert = Callable[[Any], Any]
+Values = dict[str, Any]
+
+# What a refusal calls a field, and what the page does.
+LABELS = {
+    "prompt": "Prompt", "negative_prompt": "Leave out", "size": "Size", "size[0]": "Width", "size[1]": "Height",
+    "frames": "Length", "fps": "Frame rate", "seed": "Seed", "steps": "Steps", "guidance": "Guidance",
+    "guidance_interval": "Guided part", "guidance_interval[0]": "Guided from", "guidance_interval[1]": "Guided to",
+    "internal_guidance": "Internal guidance", "scheduler": "Scheduler", "model": "Model", "source": "Picture or video",
+    "mask": "Mask", "keep_frames": "Frames to keep", "outpaint": "Border", "reference": "Reference",
+    "scenes": "Scenes", "continue_from": "Continue", "window": "Window", "reuse": "Used again",
+    "transition": "begins with", "transition_frames": "transition",
+}  # fmt: skip
+
+
+class Unfinished(Refusal):
+    """A form that wants something more before there is anything to judge, such as a picture."""
+
+
+def same(value: Any) -> Any:
+    """The value as it is."""
+    return value
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a form.
+
+    Attributes:
+        name: where its value stands in the job, such as `seed` or `size[0]`, or a name of the tab's own.
+        part: the gradio component.
+        sent: from what the page sends to the job's value.
+        shown: the way back.
+        live: JavaScript for a value that only the page itself knows, such as what was typed into a table.
+    """
+
+    name: str
+    part: Any
+    sent: Convert = same
+    shown: Convert = same
+    live: str = ""
+
+
+class Form:
+    """The fields of one tab.
+
+    Args:
+        kind: the tab's id.
+        task: the jobs' task.
+        join: makes the job's values of the page's, where a field is not simply one value.
+        split: the way back; it gets a whole job, defaults included.
+    """
+
+    def __init__(
+        self, kind: str, task: str, join: Callable[[Values], Values] = same, split: Callable[[Values], Values] = same
+    ) -> None:
+        self.kind, self.task = kind, task
+        self.fields: list[Field] = []
+        self.slots: list[tuple[tuple[str, ...], Any]] = []
+        self.fresh: list[tuple[Any, Callable[[], Any]]] = []  # see `opened`
+        self._join, self._split = join, split
+
+    def add(self, name: str, part: Any, sent: Convert = same, shown: Convert = same, live: str = "") -> Any:
+        """Take a component in as a field, and return it."""
+        if isinstance(part, gr.Slider | gr.Number | gr.Dropdown | gr.Radio):
+            # What was typed is handed on as it is, for the job's own sentence to say what is wrong with it. On the
+            # instance, because gradio writes a stub file into the source folder for every subclass of a component.
+            part.preprocess = same  # type: ignore[assignment, method-assign]
+        self.fields.append(Field(name, part, sent, shown, live))
+        return part
+
+    def slot(self, *names: str) -> None:
+        """Make room for what is wrong with fields of these names; one without names takes what no other takes."""
+        self.slots.append((names, gr.HTML(elem_classes="slot", apply_default_css=False)))
+
+    def opened(self, part: Any, update: Callable[[], Any]) -> None:
+        """Bring a component up to date with `update` whenever the tab is opened."""
+        self.fresh.append((part, update))
+
+    @property
+    def parts(self) -> list[Any]:
+        """The components, in the order in which `job` reads values."""
+        return [field.part for field in self.fields]
+
+    @property
+    def notes(self) -> list[Any]:
+        """The slots' components, in the order of `said`."""
+        return [part for _, part in self.slots]
+
+    @property
+    def live(self) -> str | None:
+        """JavaScript that puts into an event's values what only the page knows; None where there is no such field."""
+        reads = [f"v[{index}] = {field.live} ?? v[{index}];" for index, field in enumerate(self.fields) if field.live]
+        # A moment later, for gradio may still be drawing what changed.
+        wait = "await new Promise(done => setTimeout(done, 30));"
+        return f"async (...v) => {{ {wait} {' '.join(reads)} return v; }}" if reads else None
+
+    def job(self, values: Sequence[Any]) -> Values:
+        """The page's values as a job that is not yet checked.
+
+        Raises:
+            Refusal: a value that can not even be asked for.
+        """
+        page: Values = {}
+        for field, value in zip(self.fields, values, strict=True):
+            name, _, index = field.name.partition("[")
+            sent = field.sent(value)
+            if index:
+                page.setdefault(name, []).append(sent)
+            else:
+                page[name] = sent
+        return {"task": self.task, **self._join(page)}
+
+    def values(self, job: Mapping[str, Any]) -> list[Any]:
+        """A job as values of the fields; what it does not say is as it is by default."""
+        page = self._split({**defaults(self.task), **job})
+        return [field.shown(_dig(page, field.name)) for field in self.fields]
+
+    def said(self, refusal: Refusal | None = None, left: str | None = None) -> list[Any]:
+        """The HTML of all slots: the refusal in its own, that of the field `left` as it is, nothing in the others."""
+        said: list[Any] = [""] * len(self.slots)
+        if refusal is not None:
+            said[self._slot_of(refusal.field)] = refused(refusal)
+        if left is not None:
+            said[self._slot_of(left)] = gr.skip()
+        return said
+
+    def _slot_of(self, field: str) -> int:
+        found = [
+            index for index, (names, _) in enumerate(self.slots)
+            if any(field == name or field.startswith((f"{name}[", f"{name}.")) for name in names)
+        ]  # fmt: skip
+        return found[0] if found else next(index for index, (names, _) in enumerate(self.slots) if not names)
+
+
+def refused(refusal: Refusal) -> str:
+    """What is wrong, as it stands beside a field."""
+    label = label_of(refusal.field)
+    place = f"<b>{escape(label)}:</b> " if label else ""
+    return f'<p class="note bad" role="alert">{place}{escape(refusal.reason)}</p>'
+
+
+def label_of(field: str) -> str:
+    """What the page calls a field of a job: `scenes[1].prompt` is Scene 2, prompt."""
+    if field in LABELS:
+        return LABELS[field]
+    if inside := re.fullmatch(r"scenes\[(\d+)\](?:\.(\w+).*)?", field):
+        name = inside[2] or ""
+        told = {"frames": "seconds"}.get(name, LABELS.get(name, name)).lower()
+        return f"Scene {int(inside[1]) + 1}" + (f", {told}" if told else "")
+    return LABELS.get(field.partition("[")[0], field)
+
+
+def defaults(task: str) -> Values:
+    """The values of a job's optional fields when nobody says anything, as JSON gives them."""
+    fields = KINDS[task].model_fields.items()
+    optional = {name: field.get_default() for name, field in fields if not field.is_required()}
+    return dict(json.loads(json.dumps(optional)))
+
+
+def whole(value: Any) -> Any:
+    """A slider's 128.0 as 128; what is not a whole number goes on as it is, to be refused by name."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _dig(page: Values, name: str) -> Any:
+    base, _, index = name.partition("[")
+    value = page.get(base)
+    return value[int(index.rstrip("]"))] if index and value is not None else value

@@ -1,0 +1,247 @@
+"""What became of a job, as HTML: the picture or video, its scenes, its frames, its facts and its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from pipelines.queue import Row
+from ui.files import address, frames_address, stored
+
+MAX_RECORD = 2**20  # bytes; a record of a picture has some thousand
+LARGEST, MOST = 400, 3.0  # pixels on the page that a small picture is enlarged to, and how many times at most
+
+# A click on a scene lets its video go there. On the part itself, for what stands in it comes and goes.
+SEEK = """
+element.addEventListener('click', (event) => {
+  const mark = event.target.closest('[data-seek]');
+  const video = mark?.closest('.result')?.querySelector('video');
+  if (!video) return;
+  video.currentTime = Number(mark.dataset.seek) + 0.001;
+  video.play().catch(() => {});
+});
+"""
+
+CSS = """
+.result { display: flex; flex-direction: column; align-items: center; gap: 12px; width: 100%; }
+.reel { display: flex; gap: 3px; width: 100%; height: 12px; }
+.reel span { flex: 1 1 0; border-radius: 4px; background: var(--slider-color); }
+.reel span.again { background: #3a9d54; }
+.marks { width: min(100%, 430px); text-align: left; } .marks ol { list-style: none; margin: 8px 0 0; padding: 0; }
+.marks li { display: flex; align-items: baseline; gap: 10px; margin: 0; padding: 5px 0; }
+.marks li + li { border-top: 1px dashed var(--border-color-primary); }
+.marks button {
+  display: flex; align-items: baseline; gap: 9px; flex: 1; min-width: 0; margin: 0; padding: 0; border: 0;
+  background: none; color: inherit; text-align: left; cursor: pointer;
+}
+.marks button span {
+  flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
+  font: italic 15px/1.4 var(--serif);
+}
+.marks button:hover span { text-decoration: underline; }
+.marks button i { font-style: normal; font-size: 13px; color: var(--body-text-color-subdued); }
+.marks em {
+  flex: none; max-width: 45%; padding: 1px 9px; border-radius: 999px; background: var(--faint); font-style: normal;
+  font-size: 12.5px; color: var(--body-text-color-subdued);
+}
+.marks em.again { background: #2f8449; color: #fffdf8; }
+.frames { width: 100%; text-align: center; }
+.frames summary { cursor: pointer; color: var(--body-text-color-subdued); }
+.thumbs {
+  display: flex; flex-wrap: wrap; justify-content: center; gap: 6px; margin-top: 10px; max-height: 260px;
+  overflow-y: auto;
+}
+.thumbs img {
+  display: block; width: 64px; height: 64px; object-fit: contain; margin: 0 !important; background: var(--mat);
+}
+"""
+
+
+def picture(row: Row, folder: Path) -> str:
+    """The picture or playing video of a finished row on its mount, with its scenes and exact frames under it."""
+    width, height = size(row, record(row, folder))
+    scale = enlarged(width, height)
+    shape = f'width="{width}" height="{height}" style="width: {round(width * scale)}px"'
+    source, words = address(row, 0), escape(prompt(row), quote=True)
+    if is_video(row):
+        inner = (
+            f'<video src="{source}" {shape} controls loop autoplay muted playsinline preload="auto" '
+            f'aria-label="{words}"></video>'
+        )
+    else:
+        inner = f'<img src="{source}" {shape} alt="{words}">'
+    return f'<div class="result"><figure class="mount">{inner}</figure>{_scenes(row, folder)}{_frames(row)}</div>'
+
+
+def facts(row: Row, folder: Path) -> str:
+    """The settings of a row, what rendering it took, and its files to download."""
+    job, told = row.job, record(row, folder)
+    width, height = size(row, told)
+    pairs = {
+        "Size": f"{width} x {height}" if width > 1 else None,
+        "Frames": count(row, told),
+        "Seed": job.get("seed"),
+        "Steps": job.get("steps"),
+        "Guidance": f"{job.get('guidance', 0):g}",
+        "Scheduler": job.get("scheduler"),
+        "Model": job.get("model"),
+    }
+    if isinstance(told.get("seconds"), int | float):
+        pairs["Took"] = f"{told['seconds']:.1f} s"
+    if told.get("device"):
+        pairs["Device"] = told["device"]
+    if isinstance(told.get("tokens"), int):
+        pairs["Tokens"] = f"{told['tokens']:,}"
+    if row.finished:
+        pairs["Made"] = datetime.fromtimestamp(row.finished).strftime("%-d %b %Y, %H:%M")
+    known = {name: value for name, value in pairs.items() if value is not None}
+    cells = "".join(f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in known.items())
+    return f'<dl class="facts">{cells}</dl>{_downloads(row)}'
+
+
+def kind(job: Any) -> str:
+    """The tab that a job belongs to: its task, and `video` for text that moves."""
+    task = str(job.get("task") or "")
+    frames = job.get("frames")
+    return "video" if task == "text" and isinstance(frames, int) and frames > 1 else task
+
+
+def prompt(row: Row) -> str:
+    """What the job asks for, in words."""
+    job = row.job
+    scenes = job.get("scenes")
+    if isinstance(scenes, list):
+        words = [str(scene.get("prompt")) for scene in scenes if isinstance(scene, dict)]
+        return " / ".join(words) or "scenes"
+    return str(job.get("prompt") or job.get("task") or "")
+
+
+def is_video(row: Row) -> bool:
+    """Whether the row's first file is a video."""
+    return bool(row.files) and row.files[0].endswith(".mp4")
+
+
+def size(row: Row, told: dict[str, Any] | None = None) -> tuple[int, int]:
+    """Width and height in pixels; (1, 1) where nobody says."""
+    resolved = (told or {}).get("resolved")
+    known = row.job.get("size") or (resolved.get("size") if isinstance(resolved, dict) else None)
+    try:
+        width, height = (int(side) for side in known or ())
+    except (TypeError, ValueError):
+        return 1, 1
+    return (width, height) if width > 0 and height > 0 else (1, 1)
+
+
+def enlarged(width: int, height: int) -> float:
+    """How many times a picture is enlarged on the page."""
+    return max(1.0, min(LARGEST / max(width, height), MOST))
+
+
+def count(row: Row, told: dict[str, Any]) -> int | None:
+    """Frames of a video; None for a picture, and where nobody says."""
+    marked = marks(told)
+    if marked:
+        return max(start + frames for start, frames, _, _ in marked)
+    exact = len(png_frames(row))
+    if exact:
+        return exact
+    resolved = told.get("resolved")
+    known = (resolved.get("frames") if isinstance(resolved, dict) else None) or row.job.get("frames")
+    return known if isinstance(known, int) and known > 1 else None
+
+
+def record(row: Row, folder: Path) -> dict[str, Any]:
+    """What the record beside the outputs tells; nothing when somebody took it away."""
+    path = stored(row, len(row.files) - 1, folder)
+    try:
+        if path is None or path.suffix != ".json" or path.stat().st_size > MAX_RECORD:
+            return {}
+        told = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def marks(told: dict[str, Any]) -> list[tuple[int, int, bool, str]]:
+    """Of each scene of a record its first frame, its frames, whether it was used again, and why."""
+    found = []
+    scenes = told.get("scenes")
+    for scene in scenes if isinstance(scenes, list) else ():
+        if not isinstance(scene, dict):
+            return []
+        start, frames = scene.get("start"), scene.get("frames")
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (start, frames)):
+            return []
+        found.append((int(start or 0), int(frames or 0), scene.get("reused") is True, str(scene.get("why") or "")))
+    return found
+
+
+def png_frames(row: Row) -> list[int]:
+    """The places of a video's exact frames among its files, in the order of the frames."""
+    if not is_video(row):
+        return []
+    return sorted((i for i, name in enumerate(row.files) if name.endswith(".png")), key=lambda i: row.files[i])
+
+
+def bar(parts: Sequence[tuple[int, str, str]], label: str) -> str:
+    """A bar of parts as wide as their frames: for each the frames, its class, and what it is called."""
+    inner = "".join(
+        f'<span class="{kind}" style="flex-grow: {max(frames, 1)}" title="{escape(name, quote=True)}"></span>'
+        for frames, kind, name in parts
+    )
+    return f'<div class="reel" role="img" aria-label="{escape(label, quote=True)}">{inner}</div>'
+
+
+def _scenes(row: Row, folder: Path) -> str:
+    told = record(row, folder)
+    marked = marks(told)
+    if not marked:
+        return ""
+    fps = row.job.get("fps")
+    rate = fps if isinstance(fps, int) and fps > 0 else 8
+    end = max(start + frames for start, frames, _, _ in marked)
+    ends = [*(start for start, _, _, _ in marked[1:]), end]
+    words = [str(scene.get("prompt") or "") for scene in told["scenes"]]
+    parts, items = [], []
+    for number, ((start, frames, reused, why), stop) in enumerate(zip(marked, ends, strict=True), 1):
+        name = f"scene {number}, from {start / rate:g} s"
+        parts.append((stop - start, "again" if reused else "fresh", name))
+        how = "used again" if reused else why or "rendered"
+        items.append(
+            f'<li><button type="button" data-seek="{start / rate:g}" title="Play from here">'
+            f"<b>{number}</b><i>{start / rate:g} s</i><span>{escape(words[number - 1])}</span></button>"
+            f'<em class="{"again" if reused else "fresh"}" title="{frames} frames">{escape(how)}</em></li>'
+        )
+    strip = bar(parts, f"{len(marked)} scenes")
+    return f'<div class="marks">{strip}<ol>{"".join(items)}</ol></div>'
+
+
+def _frames(row: Row) -> str:
+    places = png_frames(row)
+    if not places:
+        return ""
+    # Pictures in a closed part are not fetched: they are lazy and nobody sees them.
+    thumbs = "".join(
+        f'<a href="{address(row, index)}" download title="Frame {number}">'
+        f'<img src="{address(row, index)}" loading="lazy" alt="Frame {number}"></a>'
+        for number, index in enumerate(places)
+    )
+    return (
+        f'<details class="frames"><summary>{len(places)} exact frames</summary><div class="thumbs">{thumbs}</div>'
+        f'<p class="links"><a href="{frames_address(row)}" download>Download all frames</a></p></details>'
+    )
+
+
+def _downloads(row: Row) -> str:
+    links = []
+    for index, name in enumerate(row.files):
+        if name.endswith(".json"):
+            links.append(f'<a href="{address(row, index)}" download>Record</a>')
+        elif index == 0:
+            what = "video" if name.endswith(".mp4") else "picture"
+            links.append(f'<a class="first" href="{address(row, index)}" download>Download {what}</a>')
+    return f'<p class="links">{"".join(links)}</p>'

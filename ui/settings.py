@@ -1,0 +1,155 @@
+"""The fields that tabs have in common: words, size, length, and how the model is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from pipelines.job import DEFAULT_FPS, MAX_CHARACTERS, MAX_FPS, SIDE_STEP
+from pipelines.refusal import Refusal
+from ui.fields import Form, defaults, whole
+
+SIDES = (64, 192)  # pixels; what the embedded checkpoint draws
+MOST_STEPS, MOST_GUIDANCE = 100, 15  # of the sliders; beyond them a picture only takes longer, or breaks
+MOST_SECONDS = 12.0
+MODELS = ("papercut",)
+SCHEDULERS = ("euler", "heun", "unipc", "dpm++")
+
+# One listener on the part itself, for what stands in it comes and goes.
+TRY = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button');
+  if (button) trigger('pick', {words: button.textContent});
+});
+"""
+# 32 bits: more than anybody needs, and a number that a page shows without rounding.
+DICE = "() => Math.floor(Math.random() * 2 ** 32)"
+
+quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def prompt(form: Form, example: str, tries: Sequence[str] = (), label: str = "Prompt", focus: bool = False) -> Any:
+    """What to draw, with examples to press, and what to leave out."""
+    part = gr.Textbox(
+        label=label, lines=3, max_lines=8, max_length=MAX_CHARACTERS, elem_id=f"{form.kind}-prompt",
+        elem_classes="words", autofocus=focus, placeholder=example,
+    )  # fmt: skip
+    form.add("prompt", part, sent=lambda value: value or "")
+    form.slot("prompt")
+    if tries:
+        chips = "".join(f'<button type="button">{words}</button>' for words in tries)
+        group = f'<div class="tries" role="group" aria-label="Examples">{chips}</div>'
+        examples = gr.HTML(group, js_on_load=TRY, apply_default_css=False)
+        examples.pick(_choose, None, part, **quick)
+    return part
+
+
+def without(form: Form) -> None:
+    """What to steer away from."""
+    part = gr.Textbox(
+        label="Leave out", lines=1, max_length=MAX_CHARACTERS, placeholder="what to steer away from",
+        elem_id=f"{form.kind}-negative", elem_classes="line-of-words",
+    )  # fmt: skip
+    form.add("negative_prompt", part, sent=lambda value: value or "")
+    form.slot("negative_prompt")
+
+
+def size(form: Form) -> None:
+    """Width and height."""
+    width, height = defaults(form.task)["size"]
+    with gr.Row(elem_classes="pair"):
+        for name, label, start in (("size[0]", "Width", width), ("size[1]", "Height", height)):
+            part = gr.Slider(
+                *SIDES, start, step=SIDE_STEP, label=label, min_width=130, elem_id=f"{form.kind}-{label.lower()}"
+            )
+            form.add(name, part, sent=whole)
+    form.slot("size")
+
+
+def rate(form: Form, label: str = "Frames a second", **more: Any) -> None:
+    """How many frames a second has."""
+    part = gr.Slider(
+        1, 30, DEFAULT_FPS, step=1, label=label, min_width=130, elem_id=f"{form.kind}-fps", **more
+    )  # fmt: skip
+    form.add("fps", part, sent=whole)
+
+
+def sampling(form: Form) -> None:
+    """Steps, guidance and seed."""
+    standard = defaults(form.task)
+    with gr.Row(elem_classes="pair"):
+        steps = gr.Slider(
+            1, MOST_STEPS, standard["steps"], step=1, label="Steps", min_width=130, elem_id=f"{form.kind}-steps"
+        )
+        guidance = gr.Slider(
+            0, MOST_GUIDANCE, standard["guidance"], step=0.1, label="Guidance", min_width=130,
+            elem_id=f"{form.kind}-guidance",
+        )  # fmt: skip
+    form.add("steps", steps, sent=whole)
+    form.add("guidance", guidance)
+    form.slot("steps", "guidance")
+    with gr.Row(elem_classes="seed"):
+        seed = gr.Number(
+            standard["seed"], label="Seed", precision=0, minimum=0, scale=1, min_width=120, elem_id=f"{form.kind}-seed"
+        )
+        dice = gr.Button("Roll", size="sm", scale=0, min_width=76, elem_classes="quiet dice")
+    form.add("seed", seed, sent=whole)
+    form.slot("seed")
+    dice.click(None, None, seed, js=DICE, api_visibility="private")
+
+
+def more(form: Form) -> None:
+    """What most people leave as it is; to be laid out inside an accordion."""
+    standard = defaults(form.task)
+    low, high = standard["guidance_interval"]
+    with gr.Row(elem_classes="pair"):
+        for name, label, start in (
+            ("guidance_interval[0]", "Guided from", low),
+            ("guidance_interval[1]", "Guided to", high),
+        ):
+            form.add(name, gr.Slider(0, 1, start, step=0.05, label=label, min_width=130))
+    form.slot("guidance_interval")
+    with gr.Row(elem_classes="pair"):
+        internal = gr.Slider(0, MOST_GUIDANCE, 0, step=0.1, label="Internal guidance", info="0 is off", min_width=130)
+        scheduler = gr.Dropdown(
+            SCHEDULERS, value=standard["scheduler"], label="Scheduler", info="how a step is taken", min_width=130
+        )
+    form.add("internal_guidance", internal, sent=lambda value: value or None, shown=lambda value: value or 0)
+    form.add("scheduler", scheduler)
+    form.add("model", gr.Dropdown(MODELS, value=MODELS[0], label="Model"))
+    form.slot("internal_guidance", "scheduler", "model")
+
+
+def exact(form: Form) -> None:
+    """Whether a video's frames are also written as they are."""
+    part = gr.Checkbox(
+        False, label="Also exact PNG frames", info="H.264 rounds colours; these do not", elem_id=f"{form.kind}-frames"
+    )
+    form.add("png_frames", part, sent=bool)
+
+
+def frames_of(seconds: Any, fps: Any, field: str = "frames") -> int:
+    """How many frames `seconds` have.
+
+    Raises:
+        Refusal: not a length, or one without a frame.
+    """
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 1 <= fps <= MAX_FPS:
+        raise Refusal("fps", f"expected a whole number from 1 to {MAX_FPS}, got {'nothing' if fps is None else fps}")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0 or seconds > 1e6:
+        raise Refusal(field, f"expected some seconds, got {'nothing' if seconds is None else seconds}")
+    frames = round(seconds * fps)
+    if frames < 1:
+        raise Refusal(field, f"expected a frame at least, got {seconds:g} s at {fps:g} frames a second; make it longer")
+    return frames
+
+
+def length(frames: int, fps: float) -> str:
+    """`16 frames, 2 s`."""
+    return f"{frames} frame{'s' if frames != 1 else ''}, {round(frames / fps, 2):g} s"
+
+
+def _choose(event: gr.EventData) -> str:
+    return str(event.words)
