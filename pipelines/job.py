@@ -116,7 +116,7 @@ class _Sampled(_Value):
 
     model: Path = Field("papercut", description="Checkpoint: a name, a folder in diffusers layout, or a hub id.")
     steps: int = Field(24, ge=1, le=MAX_STEPS, description="Sampling steps.")
-    guidance: Guidance = Field(3.0, description="Classifier-free guidance scale; 1 is none.")
+    guidance: Guidance = Field(2.0, description="Classifier-free guidance scale; 1 is none.")
     guidance_interval: Interval = Field((0.0, 1.0), description="The part of the noise levels that is guided.")
     internal_guidance: Guidance | None = Field(None, description="Internal Guidance scale; null is off.")
     scheduler: Literal["euler", "heun", "unipc", "dpm++"] = Field("euler", description="How a step is taken.")

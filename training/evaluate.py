@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8, help="of a clip, or of each scene")
     parser.add_argument("--fps", type=int, default=8)
     parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--internal-guidance", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--world-seed", type=int, default=2024, help="which captions; training reports use others")

@@ -43,6 +43,10 @@ def export(stage: FlowStage, vae: AutoencoderKLFlux2, folder: Path, *, score: di
         head = type(stage.auxiliary).from_config(stage.auxiliary.config)
         head.load_state_dict(stage.auxiliary.state_dict())
         head.to(dtype=torch.bfloat16).save_pretrained(new / "auxiliary", safe_serialization=True)
+        for path in new.glob("*/config.json"):  # where a component was loaded from is nobody's business
+            fields = json.loads(path.read_text())
+            fields.pop("_name_or_path", None)
+            path.write_text(json.dumps(fields, indent=2) + "\n")
         house = {
             "prompt_tokens": stage.config.prompt_tokens,
             "text_layers": list(STOCK_LAYERS),

@@ -181,7 +181,7 @@ class FlowStage(Stage):
         w: int = 8,
         frames: int = 1,
         steps: int = 24,
-        guidance: float = 3.0,
+        guidance: float = 2.0,
         shift: float = 1.5,
         seed: int = 1,
     ) -> Tensor:

@@ -27,7 +27,7 @@ class Settings:
     frames: int = 8  # of a clip, or of each scene
     fps: int = 8
     steps: int = 24
-    guidance: float = 3.0
+    guidance: float = 2.0
     internal_guidance: float | None = None
     seed: int = 0
 

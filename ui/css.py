@@ -78,7 +78,7 @@ footer { display: none !important; }
 }
 .form .form { gap: 16px; border: 0; box-shadow: none; background: none; overflow: visible; }
 .form .block { overflow: visible; }
-.pair .block { overflow: visible !important; padding-bottom: 6px !important; }
+.sheet .block:has(input[type="range"]) { overflow: visible !important; padding-bottom: 6px !important; }
 .pair { gap: 22px !important; } .pair > .form { gap: 22px; }
 .words textarea { font: 18px/1.5 var(--serif); padding: 12px 14px; }
 .line-of-words textarea, .line-of-words input { padding: 9px 13px; }

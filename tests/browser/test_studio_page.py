@@ -61,6 +61,7 @@ def test_cancel_and_the_line_of_others(studio: Any, visit: Open) -> None:
         page.fill("#text-prompt textarea", prompt)
         page.click("#text-render")
         until(lambda said=prompt: queue.rows(1) and queue.rows(1)[0].job["prompt"] == said)
+        page.wait_for_selector(f"#text-easel [data-id='{newest(queue)}']")
     page.wait_for_selector("#text-line .line li >> nth=1")
     keep(page, "line")
     second = queue.rows(2)[1].id
