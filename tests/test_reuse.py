@@ -73,7 +73,7 @@ def test_the_record_says_what_changed(tiny: Path, tmp_path: Path, change: dict[s
     ("change", "reason"),
     [
         ({"steps": 2}, "settings changed"),
-        ({"guidance": 2.0}, "settings changed"),
+        ({"guidance": 2.5}, "settings changed"),
         ({"scheduler": "heun"}, "settings changed"),
         ({"size": [80, 64]}, "size changed"), ({"negative_prompt": "star"}, "negative prompt changed"),
         ({"reuse": "never"}, "the job says reuse: never"),

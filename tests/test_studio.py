@@ -24,7 +24,7 @@ from ui.status import stage, waiting
 
 # The fields of the Text tab, in their order on the page.
 USUAL: dict[str, Any] = {
-    "prompt": "a red circle", "negative": "", "width": 64, "height": 64, "steps": 3, "guidance": 3.0, "seed": 7,
+    "prompt": "a red circle", "negative": "", "width": 64, "height": 64, "steps": 3, "guidance": 2.0, "seed": 7,
     "low": 0.0, "high": 1.0, "internal": 0, "scheduler": "euler", "model": "papercut",
 }  # fmt: skip
 
@@ -74,7 +74,7 @@ def test_render_writes_a_job_and_the_picture_is_served(studio: Studio) -> None:
     message, id = studio.render(prompt="odd", seed=11)
     row = over(studio.queue, id)
     assert (message, row.state) == ("", "done")
-    assert parse(row.job) == text("odd", size=[64, 64], seed=11, steps=3)
+    assert parse(row.job) == text("odd", size=[64, 64], seed=11, steps=3, guidance=3.0)
     client = studio.client()
     easel, *_ = client.predict(id, api_name="/watch_text")
     client.close()
