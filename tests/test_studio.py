@@ -74,7 +74,7 @@ def test_render_writes_a_job_and_the_picture_is_served(studio: Studio) -> None:
     message, id = studio.render(prompt="odd", seed=11)
     row = over(studio.queue, id)
     assert (message, row.state) == ("", "done")
-    assert parse(row.job) == text("odd", size=[64, 64], seed=11, steps=3, guidance=3.0)
+    assert parse(row.job) == text("odd", size=[64, 64], seed=11, steps=3)
     client = studio.client()
     easel, *_ = client.predict(id, api_name="/watch_text")
     client.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from pipelines.job import MAX_PARTS, Refusal, parse
 from pipelines.queue import Queue, Row
@@ -28,6 +31,7 @@ from ui import text as still
 from ui import video as moving
 from ui.desk import worded
 from ui.fields import Form, Unfinished, label_of
+from ui.files import routes
 from ui.pace import Pace, measured
 from ui.page import build
 from ui.plan import cost_line, flops, plan_panel, spans
@@ -100,6 +104,10 @@ def values(form: Form, **changes: Any) -> list[Any]:
     sent = {field.name: field.part.value for field in form.fields} | changes
     assert set(changes) <= {field.name for field in form.fields}
     return list(sent.values())
+
+
+def client(house: House) -> TestClient:
+    return TestClient(Starlette(routes=routes(house.studio.queue, house.studio.folder)))
 
 
 def called(page: gr.Blocks, name: str) -> Any:
@@ -334,7 +342,8 @@ def test_plan_and_cost_stand_there_before_the_press(house: House) -> None:
     plan, cost, *said = called(page, "plan_scenes")(*values(form, scenes=json.dumps(rows)))
     assert plan.count("data:image/png;base64,") == 3 and 'for="pass-scenes-2"' in plan  # two passes are alike
     assert "4 scenes, 32 frames, 4 s" in cost and "Model evaluations</dt><dd>192" in cost
-    assert "told after a first render" in cost and not any(said)
+    assert "told after a first render" in cost
+    assert said == [gr.skip(), *[""] * (len(said) - 1)]  # a row without words yet is not wrong yet
     told = house.engine.check(parse(worded(form.job(values(form, scenes=json.dumps(rows))))))
     assert f"{told.pairs:,}" in plan and f"{told.dense_pairs:,}" in plan and flops(told.flops) in cost
 
@@ -366,7 +375,8 @@ def test_an_unfinished_form_is_not_scolded(house: House) -> None:
     page = house.page()
     for tab, words in (("text", "The plan"), ("masked", "Give a picture or a video first.")):
         plan, _, *said = called(page, f"plan_{tab}")(*values(house.form(tab)))
-        assert words in plan and not any(said)
+        # What Render said of the missing part stays until it is there.
+        assert words in plan and said == [gr.skip(), *[""] * (len(said) - 1)]
     problem, *_ = called(page, "render_masked")(*values(house.form("masked")))
     assert "<b>Picture or video:</b> Give a picture or a video first." in problem
 
@@ -425,6 +435,17 @@ def test_a_story_is_shown_with_its_scenes(house: House) -> None:
     first = shown.index(f'src="outputs/{id}/', shown.index('<div class="thumbs">'))
     place = int(shown[first:].split("/")[2].split('"')[0])
     assert row.files[place].endswith("0000.png")
+    answer = client(house).get(f"/outputs/{id}/frames.zip")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+        assert packed.namelist() == [f"{number:04d}.png" for number in range(8)] and packed.testzip() is None
+    assert client(house).get("/outputs/nobody/frames.zip").status_code == 404
+
+
+def test_scenes_that_were_given_are_told_from_those_used_again() -> None:
+    part = {"start": 0, "frames": 2}
+    told = {"scenes": [part | {"given": True}, part | {"reused": True}, part | {"why": "prompt changed"}]}
+    assert [how for _, _, how, _ in marks(told)] == ["given", "again", "fresh"]
 
 
 @pytest.mark.parametrize("scenes", [None, "x", [1], [{}], [{"start": -1, "frames": 2}], [{"start": 0, "frames": "2"}]])

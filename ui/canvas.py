@@ -147,6 +147,7 @@ CSS = """
 .tools .file:focus-within { outline: 3px solid var(--input-border-color-focus); }
 .tools .brush { display: flex; align-items: center; gap: 8px; font-size: 14.5px; }
 .tools .brush input { width: 110px; accent-color: var(--color-accent); }
+.gradio-container .tools .brush input::-webkit-slider-thumb { box-shadow: none; }
 """
 
 

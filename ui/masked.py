@@ -125,7 +125,7 @@ class Masked:
             mode = PART
         return {
             **job, "mode": mode, "mask": (job.get("source"), job["mask"]), "outpaint": job["outpaint"] or [0, 0, 0, 0],
-            "fps": job["fps"] or settings.DEFAULT_FPS,
+            "fps": job["fps"] or settings.RATE,
         }  # fmt: skip
 
     # ------------------------------------------------------------ what is drawn

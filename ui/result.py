@@ -30,7 +30,7 @@ CSS = """
 .result { display: flex; flex-direction: column; align-items: center; gap: 12px; width: 100%; }
 .reel { display: flex; gap: 3px; width: 100%; height: 12px; }
 .reel span { flex: 1 1 0; border-radius: 4px; background: var(--slider-color); }
-.reel span.again { background: #3a9d54; }
+.reel span.again { background: #3a9d54; } .reel span.given { background: var(--border-color-accent); }
 .marks { width: min(100%, 430px); text-align: left; } .marks ol { list-style: none; margin: 8px 0 0; padding: 0; }
 .marks li { display: flex; align-items: baseline; gap: 10px; margin: 0; padding: 5px 0; }
 .marks li + li { border-top: 1px dashed var(--border-color-primary); }
@@ -166,8 +166,8 @@ def record(row: Row, folder: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def marks(told: dict[str, Any]) -> list[tuple[int, int, bool, str]]:
-    """Of each scene of a record its first frame, its frames, whether it was used again, and why."""
+def marks(told: dict[str, Any]) -> list[tuple[int, int, str, str]]:
+    """Of each scene of a record its first frame, its frames, whether it is fresh, used again or given, and why."""
     found = []
     scenes = told.get("scenes")
     for scene in scenes if isinstance(scenes, list) else ():
@@ -176,7 +176,8 @@ def marks(told: dict[str, Any]) -> list[tuple[int, int, bool, str]]:
         start, frames = scene.get("start"), scene.get("frames")
         if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (start, frames)):
             return []
-        found.append((int(start or 0), int(frames or 0), scene.get("reused") is True, str(scene.get("why") or "")))
+        how = "given" if scene.get("given") is True else "again" if scene.get("reused") is True else "fresh"
+        found.append((int(start or 0), int(frames or 0), how, str(scene.get("why") or "")))
     return found
 
 
@@ -207,14 +208,13 @@ def _scenes(row: Row, folder: Path) -> str:
     ends = [*(start for start, _, _, _ in marked[1:]), end]
     words = [str(scene.get("prompt") or "") for scene in told["scenes"]]
     parts, items = [], []
-    for number, ((start, frames, reused, why), stop) in enumerate(zip(marked, ends, strict=True), 1):
-        name = f"scene {number}, from {start / rate:g} s"
-        parts.append((stop - start, "again" if reused else "fresh", name))
-        how = "used again" if reused else why or "rendered"
+    for number, ((start, frames, how, why), stop) in enumerate(zip(marked, ends, strict=True), 1):
+        parts.append((stop - start, how, f"scene {number}, from {start / rate:g} s"))
+        said = {"given": "given", "again": "used again"}.get(how) or why or "rendered"
         items.append(
             f'<li><button type="button" data-seek="{start / rate:g}" title="Play from here">'
             f"<b>{number}</b><i>{start / rate:g} s</i><span>{escape(words[number - 1])}</span></button>"
-            f'<em class="{"again" if reused else "fresh"}" title="{frames} frames">{escape(how)}</em></li>'
+            f'<em class="{how}" title="{escape(why or said, quote=True)}, {frames} frames">{escape(said)}</em></li>'
         )
     strip = bar(parts, f"{len(marked)} scenes")
     return f'<div class="marks">{strip}<ol>{"".join(items)}</ol></div>'

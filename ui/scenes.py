@@ -11,7 +11,7 @@ import gradio as gr
 from ui import settings
 from ui.choice import NOTHING, choices, continued, row_of_path
 from ui.desk import Desk, desk
-from ui.fields import Form, Values
+from ui.fields import Form, Values, whole
 from ui.result import prompt
 from ui.studio import Studio
 from ui.table import BLANK, LIVE, TABLE, edited, number_of, row_of, rows_of, table
@@ -91,7 +91,7 @@ def lay(studio: Studio) -> Form:
         with gr.Row(elem_classes="pair"):
             window = gr.Slider(1, 8, 3, step=1, label="Window", info="scenes the model sees at once", min_width=130)
             reuse = gr.Dropdown(REUSE, value="scene", label="Use rendered scenes again", min_width=130)
-        form.add("window", window, sent=settings.whole)
+        form.add("window", window, sent=whole)
         form.add("reuse", reuse)
         form.slot("window", "reuse")
         settings.more(form)

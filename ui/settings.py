@@ -14,6 +14,7 @@ from ui.fields import Form, defaults, whole
 SIDES = (64, 192)  # pixels; what the embedded checkpoint draws
 MOST_STEPS, MOST_GUIDANCE = 100, 15  # of the sliders; beyond them a picture only takes longer, or breaks
 MOST_SECONDS = 12.0
+RATE = DEFAULT_FPS  # frames a second, where nobody says
 MODELS = ("papercut",)
 SCHEDULERS = ("euler", "heun", "unipc", "dpm++")
 
@@ -71,7 +72,7 @@ def size(form: Form) -> None:
 def rate(form: Form, label: str = "Frames a second", **more: Any) -> None:
     """How many frames a second has."""
     part = gr.Slider(
-        1, 30, DEFAULT_FPS, step=1, label=label, min_width=130, elem_id=f"{form.kind}-fps", **more
+        1, 30, RATE, step=1, label=label, min_width=130, elem_id=f"{form.kind}-fps", **more
     )  # fmt: skip
     form.add("fps", part, sent=whole)
 
