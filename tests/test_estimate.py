@@ -18,7 +18,7 @@ from pipelines import estimate as estimates
 from pipelines import measure
 from pipelines.engine import Engine, groups
 from pipelines.estimate import calls, least_memory
-from pipelines.job import BUILT, Job, Refusal, parse
+from pipelines.job import Job, Refusal, parse
 from pipelines.measure import Calls, PeakMemory, slope
 from pipelines.text import text_plan
 
@@ -90,7 +90,6 @@ def test_the_rehearsal_of_a_batch_is_that_of_its_jobs_together(paced: Engine, ti
     assert agree(paced, *(job(tiny, seed=seed, steps=7) for seed in range(3))) == pytest.approx(2 * 7 + 0.5)
 
 
-@pytest.mark.skipif("scenes" not in BUILT, reason="this version does not render scenes")
 @pytest.mark.parametrize("fields", [{}, {"window": 1}, {"cuts": False}, {"scheduler": "heun", "steps": 6}])
 def test_a_rehearsal_counts_every_scene_and_leaves_the_cache_alone(
     paced: Engine, tiny: Path, tmp_path: Path, fields: dict[str, Any]
@@ -210,8 +209,6 @@ def test_least_memory_is_a_single_block_of_float32() -> None:
 def test_what_a_machine_can_not_hold_is_refused_before_it_is_tried(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], field: str
 ) -> None:
-    if fields.get("task", "text") not in BUILT:
-        pytest.skip("this version does not render it")
     engine = Engine("cpu")
     for memory, refused in ((2**18, True), (2**40, False), (None, False)):
         monkeypatch.setattr(estimates, "machine_memory", lambda memory=memory: memory)
