@@ -100,7 +100,8 @@ def main() -> None:
                 spent[drop] += time.monotonic() - began
                 losses[drop].append(held_out(trainer, batch))
         plan = LAYOUT.plan(24)
-        print(f"stories of 3 scenes of {CLIP_FRAMES} frames at 64x64: {plan.tokens} tokens, {plan.pairs:,} pairs")
+        size = f"{16 * LAYOUT.w}x{16 * LAYOUT.h}"
+        print(f"stories of 3 scenes of {CLIP_FRAMES} frames at {size}: {plan.tokens} tokens, {plan.pairs:,} pairs")
         for drop in runs:
             rate = samples[drop] / spent[drop]
             told = " ".join(f"{loss:.4f}" for loss in losses[drop])

@@ -200,8 +200,10 @@ def _encode(path: Path, frames_FHW: Pixels, fps: int | Fraction, comment: str) -
     options = {"movflags": "+faststart", "movie_timescale": str(Fraction(fps).numerator * 1000)}
     with av.open(str(path.absolute()), "w", format="mp4", options=options) as container:
         container.metadata["comment"] = comment
-        # One thread: with several, a busy machine was seen to give equal frames unequal bytes.
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "14", "preset": "medium", "threads": "1"})
+        # Equal frames are equal bytes: threads change what x264 decides, so their number is fixed, and its macroblock
+        # tree reads memory that nobody wrote where the width is no multiple of 128, so it is off.
+        quality = {"crf": "14", "preset": "medium", "threads": "4", "x264-params": "mbtree=0"}
+        stream = container.add_stream("libx264", rate=fps, options=quality)
         stream.height, stream.width = frames_FHW.shape[1:3]
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context

@@ -68,6 +68,17 @@ def test_the_same_pixels_and_recipe_are_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
+def test_a_video_is_the_same_bytes_whatever_memory_held_before(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frames = random.integers(0, 256, (24, 12, 12, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+    found, rubbish = set(), []
+    for _ in range(12):
+        write_video(tmp_path / "a.mp4", frames, 8, RECIPE)
+        found.add((tmp_path / "a.mp4").read_bytes())
+        rubbish = [*rubbish[-4:], random.bytes(int(random.integers(1_000, 3_000_000)))]
+    assert len(found) == 1
+
+
 def test_a_video_is_h264_with_its_rate_its_recipe_and_its_colours(tmp_path: Path) -> None:
     frames = np.zeros((6, 48, 64, 3), np.uint8)
     frames[:, :, :32], frames[:, :, 32:] = (214, 48, 49), (48, 92, 204)

@@ -146,8 +146,8 @@ def test_dropped_tokens_are_as_many_in_each_scene() -> None:
     made = stage(drop_tokens=0.75)
     layout = LAYOUTS[4]
     keep = made.kept(layout, layout.plan(24), 3, torch.device("cpu"))
-    ends = np.cumsum([0, *layout.lengths]) * 16
-    assert [int(((keep >= a) & (keep < b)).sum()) for a, b in pairwise(ends)] == [20, 32, 16]
+    ends = np.cumsum([0, *layout.lengths]) * layout.h * layout.w
+    assert [int(((keep >= a) & (keep < b)).sum()) for a, b in pairwise(ends)] == [45, 72, 36]
     made.source.layout = lambda step: layout  # type: ignore[method-assign]
     assert torch.isfinite(made(made.source(1))["total"])
 

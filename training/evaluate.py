@@ -23,7 +23,7 @@ from training.judging import ATTRIBUTES, judge
 from training.papercut import TWO, World, render
 from training.parser import read
 from training.pixels import to_pixels
-from training.renders import Settings, through_engine
+from training.renders import CLIP_SIZE, PICTURE_SIZE, Settings, through_engine
 from training.scene import Scene
 from training.scores import Failure, Scores, write_sheet
 
@@ -131,7 +131,7 @@ def _extensions(options: argparse.Namespace, settings: Settings) -> Iterator[tup
 def _masked(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
     for kind in KINDS:
         clips = kind in ("predict", "interpolate")
-        here = settings if options.size else replace(settings, size=(64, 64) if clips else (128, 128))
+        here = settings if options.size else replace(settings, size=CLIP_SIZE if clips else PICTURE_SIZE)
         with tempfile.TemporaryDirectory() as folder:
             cases = masked_cases(kind, options.count, here, Path(folder), options.world_seed)
             yield kind, evaluate_masked(through_engine(), cases, here)
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--task", choices=TASKS, default="text")
     parser.add_argument("--count", type=int, help=f"cases of each part; unless given: {COUNTS}")
     parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="unless given: pictures 128 128, videos 64 64"
+        "--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="unless given: pictures 128 128, videos 96 96"
     )
     parser.add_argument("--frames", type=int, default=8, help="of a clip, or of each scene")
     parser.add_argument("--fps", type=int, default=8)
@@ -162,7 +162,7 @@ def main() -> None:
     options.count = options.count or COUNTS[options.task]
     settings = Settings(
         model=options.checkpoint,
-        size=tuple(options.size or ((128, 128) if options.task == "text" else (64, 64))),
+        size=tuple(options.size or (PICTURE_SIZE if options.task == "text" else CLIP_SIZE)),
         frames=options.frames,
         fps=options.fps,
         steps=options.steps,

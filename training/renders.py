@@ -15,6 +15,7 @@ from training.scene import CORE_SHAPES, SHAPES, Scene
 
 Render = Callable[[Sequence[Job]], list[Rendered]]
 
+PICTURE_SIZE, CLIP_SIZE = (128, 128), (96, 96)  # what training mostly showed
 SMALL = 96  # a short side below which a hexagon can not be told from a circle once an autoencoder drew it
 
 
@@ -23,7 +24,7 @@ class Settings:
     """How an evaluation renders: checkpoint, sampling, and width and height in pixels. Seeds count up from `seed`."""
 
     model: str = "papercut"
-    size: tuple[int, int] = (64, 64)
+    size: tuple[int, int] = CLIP_SIZE
     frames: int = 8  # of a clip, or of each scene
     fps: int = 8
     steps: int = 24
