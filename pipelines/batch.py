@@ -7,47 +7,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
+from pipelines.estimate import Estimate, Rendered
 from pipelines.job import Job, ScenesJob
 from pipelines.jobfile import Source
 from pipelines.measure import Rehearsal
-from pipelines.media import Pixels
 from pipelines.output import OutputFolder
 from pipelines.progress import Progress, duration
 from pipelines.refusal import Refusal, Refused, on_one_line
-
-
-class Estimate(Protocol):
-    """What a job will cost, known before its weights are loaded."""
-
-    @property
-    def tokens(self) -> int: ...  # noqa: D102
-    @property
-    def pairs(self) -> int: ...  # noqa: D102
-    @property
-    def dense_pairs(self) -> int: ...  # noqa: D102
-    @property
-    def flops(self) -> float: ...  # noqa: D102
-    @property
-    def warnings(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def resolved(self) -> Mapping[str, Any]: ...  # noqa: D102
-
-
-class Rendered(Protocol):
-    """The frames [F, H, W, C] of one job and what the engine tells about them."""
-
-    @property
-    def frames(self) -> Pixels: ...  # noqa: D102
-    @property
-    def record(self) -> Mapping[str, Any]: ...  # noqa: D102
-    @property
-    def fps(self) -> Fraction | None: ...  # noqa: D102
 
 
 class Renderer(Protocol):
@@ -128,7 +99,7 @@ class Batch:
     def _save(self, i: int, result: Rendered, seconds: float) -> None:
         source, stem = self.sources[i], self.stems[i]
         try:
-            self.written[i] = self.folder.save(source.job, stem, result.frames, result.record, result.fps)
+            self.written[i] = self.folder.save(source.job, stem, result)
         except Exception as error:
             return self._fail(i, told(error))
         self.progress.finish(i)

@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from pipelines.batch import Estimate, Groups, Renderer, told
+from pipelines.batch import Groups, Renderer, told
+from pipelines.estimate import Estimate
 from pipelines.job import Job, ScenesJob
 from pipelines.jobfile import Source
 from pipelines.measure import Rehearsal

@@ -150,7 +150,7 @@ class Engine:
                 "batch": len(jobs),
                 **output.record,
             }
-            rendered.append(Rendered(output.frames, record, output.fps))
+            rendered.append(Rendered(output.frames, record, output.fps, output.attachments))
         return rendered
 
     def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:

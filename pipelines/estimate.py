@@ -45,6 +45,17 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """A further file of an output, called as the output and then `suffix`, such as `-boxes.png` or `.psd`.
+
+    A suffix that begins with a slash is a file in a folder called as the output.
+    """
+
+    suffix: str
+    content: Pixels | bytes  # [H, W, 3 or 4] in uint8, or a whole file
+
+
+@dataclass(frozen=True)
 class Output:
     """What a pipeline made of one job: frames [F, H, W, C] in uint8, warnings, and its own part of the record."""
 
@@ -52,15 +63,17 @@ class Output:
     warnings: Sequence[str] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     fps: Fraction | None = None  # where the job itself does not say
+    attachments: Sequence[Attachment] = ()
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """Frames [F, H, W, C] in uint8 and the engine's part of the record."""
+    """Frames [F, H, W, C] in uint8, the engine's part of the record, and further files."""
 
     frames: Pixels
     record: Mapping[str, Any]
     fps: Fraction | None = None
+    attachments: Sequence[Attachment] = ()
 
 
 def estimate(

@@ -217,6 +217,7 @@ class BoxPart(_Value):
 
     box: Box = Field(description="x0, y0, x1, y1 in 0..1, origin top left.")
     prompt: Prompt = Field(description="What the box shows.")
+    negative_prompt: Text | None = Field(None, description="What to steer away from in it; null is the job's.")
 
 
 class LayoutJob(_Prompted):
@@ -226,8 +227,13 @@ class LayoutJob(_Prompted):
     prompt: Prompt = Field(description="The whole picture in words.")
     size: Size = Field((128, 128), description="Width and height in pixels.")
     boxes: Annotated[tuple[BoxPart, ...], Field(strict=False)] = Field(
-        min_length=1, max_length=MAX_PARTS, description="The boxes."
+        min_length=1, max_length=MAX_PARTS, description="The boxes; where they overlap, later ones lie on top."
     )
+    mechanism: Literal["both", "plan", "siamese"] = Field(
+        "both",
+        description="What ties prompts to boxes: who sees whom in the plan, the siamese branch, or both.",
+    )
+    siamese_until: Unit = Field(0.3, description="The share of the steps in which the siamese branch acts.")
 
 
 class LayerPart(_Value):
@@ -235,6 +241,7 @@ class LayerPart(_Value):
 
     box: Box = Field(description="x0, y0, x1, y1 in 0..1, origin top left.")
     prompt: Prompt | None = Field(None, description="What the layer shows; null lets the model decide.")
+    source: Path | None = Field(None, description="A picture with alpha, as large as the whole: the layer is given.")
 
 
 class LayeredJob(_Prompted):
@@ -246,6 +253,8 @@ class LayeredJob(_Prompted):
     layers: Annotated[tuple[LayerPart, ...], Field(strict=False)] = Field(
         min_length=1, max_length=MAX_PARTS, description="The layers, bottom first."
     )
+    source: Path | None = Field(None, description="The finished picture, where it is there and layers are wanted.")
+    background: Path | None = Field(None, description="The picture behind all layers, where it is given.")
 
 
 class MaskedJob(_Prompted):

@@ -7,13 +7,14 @@ import platform
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pipelines.atomic import write_bytes
+from pipelines.estimate import Attachment, Rendered
 from pipelines.job import DEFAULT_FPS, Job, parse, recipe
-from pipelines.media import MediaError, Pixels, read_recipe, write_picture, write_record, write_video
+from pipelines.media import MediaError, read_recipe, write_picture, write_record, write_video
 from pipelines.refusal import Refusal
 from pipelines.version import __version__
 
@@ -56,31 +57,37 @@ class OutputFolder:
                 return candidate
         raise AssertionError("there is always a next number")
 
-    def save(
-        self, job: Job, stem: str, frames_FHW: Pixels, rendered: Mapping[str, Any], fps: Fraction | None = None
-    ) -> list[Path]:
+    def save(self, job: Job, stem: str, rendered: Rendered) -> list[Path]:
         """Write the outputs of `job` and, last, the record that makes them complete; returns all but the record.
 
         Args:
             job: what was rendered.
             stem: the name that `claim` gave.
-            frames_FHW: [F, H, W, 3 or 4]; one frame is a picture, more are a video.
-            rendered: what the engine tells: resolved settings, warnings, counts, device, seconds.
-            fps: frames a second, where the job does not say.
+            rendered: one frame is a picture, more are a video; attachments come after it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         inside = {"diorama": __version__, "job": recipe(job)}
-        if len(frames_FHW) == 1:
+        if len(rendered.frames) == 1:
             files = [self.folder / f"{stem}.png"]
-            write_picture(files[0], frames_FHW[0], inside)
+            write_picture(files[0], rendered.frames[0], inside)
         else:
-            rate = fps or getattr(job, "fps", None) or DEFAULT_FPS
+            rate = rendered.fps or getattr(job, "fps", None) or DEFAULT_FPS
             exact = getattr(job, "png_frames", False)
-            files = write_video(self.folder / f"{stem}.mp4", frames_FHW, rate, inside, exact)
+            files = write_video(self.folder / f"{stem}.mp4", rendered.frames, rate, inside, exact)
+        files += [self._attach(stem, attachment, inside) for attachment in rendered.attachments]
         outputs = {file.relative_to(self.folder).as_posix(): _sha256(file) for file in files}
-        record = {**inside, **rendered, "versions": versions(), "outputs": outputs}
+        record = {**inside, **rendered.record, "versions": versions(), "outputs": outputs}
         write_record(self.folder / f"{stem}.json", record)
         return files
+
+    def _attach(self, stem: str, attachment: Attachment, inside: Mapping[str, Any]) -> Path:
+        path = self.folder / f"{stem}{attachment.suffix}"
+        path.parent.mkdir(exist_ok=True)
+        if isinstance(attachment.content, bytes):
+            write_bytes(path, attachment.content)
+        else:
+            write_picture(path, attachment.content, inside)
+        return path
 
     def _is_free_for(self, job: Job, stem: str) -> bool:
         paths = [path for suffix in SUFFIXES if (path := self.folder / f"{stem}{suffix}").exists()]

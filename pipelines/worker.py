@@ -24,7 +24,8 @@ from pipelines.queue import Queue, Row
 from pipelines.refusal import Refusal, on_one_line
 
 if TYPE_CHECKING:
-    from pipelines.batch import Rendered, Renderer
+    from pipelines.batch import Renderer
+    from pipelines.estimate import Rendered
 
 LOCK = "worker.lock"
 IDLE = 0.1  # seconds between two looks at an empty queue
@@ -80,7 +81,7 @@ def save(queue: Queue, row: Row, job: Job, folder: Path, rendered: Rendered) -> 
 
     output = OutputFolder(folder)
     stem = output.claim(job, row.number)
-    files = output.save(job, stem, rendered.frames, rendered.record, rendered.fps)
+    files = output.save(job, stem, rendered)
     queue.warn(row.id, [str(warning) for warning in rendered.record.get("warnings", ())])
     names = [file.relative_to(folder).as_posix() for file in reversed(files)]  # the video before its frames
     return [*names, f"{stem}.json"]

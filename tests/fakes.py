@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.estimate import Rendered
 from pipelines.job import Job, Refusal, TextJob
 from pipelines.measure import Rehearsal
 
@@ -20,13 +21,6 @@ class FakeEstimate:
     flops: float = 1.5e9
     warnings: list[str] = field(default_factory=list)
     resolved: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class FakeRendered:
-    frames: np.ndarray
-    record: dict[str, Any]
-    fps: float | None = None
 
 
 class FakeEngine:
@@ -42,7 +36,7 @@ class FakeEngine:
             raise Refusal("model", "expected a checkpoint, got a folder without model_index.json")
         return FakeEstimate(warnings=["the word 'odd' is unknown"] if job.prompt == "odd" else [])
 
-    def render(self, jobs: Sequence[Job], progress: Callable[[int, int], bool]) -> list[FakeRendered]:
+    def render(self, jobs: Sequence[Job], progress: Callable[[int, int], bool]) -> list[Rendered]:
         self.batches.append(list(jobs))
         for step in range(jobs[0].steps):
             assert progress(step + 1, jobs[0].steps)
@@ -54,7 +48,7 @@ class FakeEngine:
         self.rehearsed.append(list(jobs))
         return Rehearsal(seconds=0.1 * jobs[0].steps, peak_memory=2**20 * len(jobs))
 
-    def _one(self, job: Job) -> FakeRendered:
+    def _one(self, job: Job) -> Rendered:
         assert isinstance(job, TextJob)
         if job.prompt == "fail":
             raise RuntimeError("out of\nmemory")
@@ -63,9 +57,7 @@ class FakeEngine:
         width, height = job.size
         frames = np.full((job.frames, height, width, 3), job.seed % 256, np.uint8)
         warnings = list(self.check(job).warnings)
-        return FakeRendered(
-            frames, {"resolved": {}, "warnings": warnings, "tokens": 112, "device": "fake", "seconds": 0.1}
-        )
+        return Rendered(frames, {"resolved": {}, "warnings": warnings, "tokens": 112, "device": "fake", "seconds": 0.1})
 
 
 def groups(jobs: Sequence[Job]) -> list[list[int]]:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.estimate import Rendered
 from pipelines.job import Job, parse
 from pipelines.queue import Queue, Row
 from pipelines.worker import serve
-from tests.fakes import FakeEngine, FakeRendered
+from tests.fakes import FakeEngine
 
 PATIENCE = 60.0  # seconds; how long a loaded machine may take, not how long anything should
 
@@ -24,7 +25,7 @@ class PacedEngine(FakeEngine):
         super().__init__()
         self.pace = pace
 
-    def render(self, jobs: Sequence[Job], progress: Callable[[int, int], bool]) -> list[FakeRendered]:
+    def render(self, jobs: Sequence[Job], progress: Callable[[int, int], bool]) -> list[Rendered]:
         self.batches.append(list(jobs))
         for step in range(jobs[0].steps):
             time.sleep(self.pace)

@@ -16,10 +16,10 @@ from gradio_client import Client
 
 import app
 from pipelines.engine import Engine
+from pipelines.estimate import Rendered
 from pipelines.job import Job, Refusal, ScenesJob, TextJob
 from pipelines.media import write_picture, write_video
 from pipelines.queue import Queue
-from tests.fakes import FakeRendered
 from tests.paced import PATIENCE, PacedEngine, free_port, working
 
 
@@ -35,7 +35,7 @@ class StagedEngine(PacedEngine):
             raise Refusal("model", "expected a checkpoint, got a folder without model_index.json")
         return self._engine.check(job)
 
-    def _one(self, job: Job) -> FakeRendered:
+    def _one(self, job: Job) -> Rendered:
         if getattr(job, "prompt", "") == "fail":
             raise RuntimeError("out of\nmemory")
         told = self.check(job)
@@ -55,7 +55,7 @@ class StagedEngine(PacedEngine):
                 }
                 for number, (start, part) in enumerate(zip(starts, job.scenes, strict=True))
             ]  # fmt: skip
-        return FakeRendered(frames, record, Fraction(8) if job.task == "masked" else None)
+        return Rendered(frames, record, Fraction(8) if job.task == "masked" else None)
 
 
 @dataclass

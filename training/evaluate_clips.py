@@ -80,7 +80,7 @@ def evaluate_extensions(render: Render, stories: Sequence[Sequence[Scene]], sett
         results = render(jobs)
         output = OutputFolder(folder)
         for job, result in zip(jobs, results, strict=True):
-            output.save(job, str(job.name), result.frames, result.record, result.fps)
+            output.save(job, str(job.name), result)
         longer = [result.frames for result in results]
         given += sum(np.array_equal(old, new[: len(old)]) for old, new in zip(videos, longer, strict=False))
         videos = longer
