@@ -37,9 +37,11 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.attention
 	$(BIN)/python -m benchmarks.scenes
+	$(BIN)/python -m benchmarks.layout
 	$(BIN)/python -m benchmarks.reuse
 	$(BIN)/python -m benchmarks.estimate
 	$(BIN)/python -m benchmarks.deferred
+	$(BIN)/python -m benchmarks.layered
 
 train: $(STAMP)
 	$(BIN)/diorama train assets/papercut/train.yaml

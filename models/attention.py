@@ -313,8 +313,12 @@ class JointProcessor(PlanProcessor):
         attention_mask: Tensor | None = None,
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
         program: Program | None = None,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Attention over both streams; rotary tables are in joint plan order."""
+        """Attention over both streams; rotary tables are in joint plan order.
+
+        `beside` [B, N_picture, D] is what a branch beside the block adds for the picture stream.
+        """
         join = program.join if program else lambda context, picture: torch.cat([context, picture], 1)
         heads = (-1, attn.head_dim)
         q = join(
@@ -334,7 +338,8 @@ class JointProcessor(PlanProcessor):
             context, picture = program.part(out)
         else:
             context, picture = out.split([encoder_hidden_states.shape[1], hidden_states.shape[1]], 1)
-        return attn.to_out[1](attn.to_out[0](picture)), attn.to_add_out(context)
+        picture = attn.to_out[1](attn.to_out[0](picture))
+        return picture if beside is None else picture + beside, attn.to_add_out(context)
 
 
 class ParallelProcessor(PlanProcessor):
@@ -347,11 +352,12 @@ class ParallelProcessor(PlanProcessor):
         attention_mask: Tensor | None = None,
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
         program: Program | None = None,
+        beside: Tensor | None = None,
     ) -> Tensor:
-        """Attention and MLP of a parallel block (ViT-22B, 2302.05442)."""
+        """Attention and MLP of a parallel block (ViT-22B, 2302.05442); `beside` [B, N, D] is what a branch adds."""
         fused = attn.to_qkv_mlp_proj(hidden_states)
         qkv, mlp = fused.split([3 * attn.inner_dim, fused.shape[-1] - 3 * attn.inner_dim], -1)
         q, k, v = (x.unflatten(-1, (-1, attn.head_dim)) for x in qkv.chunk(3, -1))
         out = self.attend(attn.norm_q(q), attn.norm_k(k), v, image_rotary_emb, attention_mask, program)
         joined: Tensor = attn.to_out(torch.cat([out, attn.mlp_act_fn(mlp)], -1))
-        return joined
+        return joined if beside is None else joined + beside

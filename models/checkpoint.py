@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .codec import Codec
     from .mmdit import AuxiliaryHead, MMDiT
     from .prompt import PromptEncoder
+    from .siamese import SiameseBranch
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "assets"
 LAYOUTS = ("Flux2KleinPipeline",)
@@ -40,7 +41,7 @@ class Description:
     """A checkpoint by its configuration files.
 
     `house` is our own file `diorama.json`, where there is one: prompt_tokens, text_layers, sides, vocabulary,
-    auxiliary. Checkpoints without it get FLUX.2 [klein]'s values.
+    frames, boxes, prompts_at_boxes. Checkpoints without it get FLUX.2 [klein]'s values.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Description:
     vae: Mapping[str, Any]
     scheduler: Mapping[str, Any]
     house: Mapping[str, Any] = field(default_factory=dict)
+    siamese: Mapping[str, Any] | None = None  # the configuration of the siamese layout branch, where there is one
 
     @property
     def prompt_tokens(self) -> int:
@@ -74,6 +76,14 @@ class Description:
         return None if words is None else tuple(words)
 
     @property
+    def prompts_at_boxes(self) -> bool:
+        """Whether the words of a box's or a layer's prompt stand at its middle token; else at the origin, as FLUX.2's.
+
+        This is the dialect of the checkpoint: it must be what it was trained on.
+        """
+        return bool(self.house.get("prompts_at_boxes", False))
+
+    @property
     def scale(self) -> int:
         """Pixels a token is wide."""
         return int(2 * 2 ** (len(self.vae["block_out_channels"]) - 1))
@@ -93,6 +103,7 @@ class Checkpoint:
     codec: Codec
     prompts: PromptEncoder
     auxiliary: AuxiliaryHead | None
+    siamese: SiameseBranch | None = None
 
     @property
     def device(self) -> torch.device:
@@ -122,6 +133,11 @@ def describe(name: str) -> Description:
         if missing := [key for key in keys if configs[part].get(key) is None]:
             raise CheckpointError(f"{name!r}: {part}/config.json does not say {', '.join(missing)}")
     house = _read_json(folder / "diorama.json", name) if (folder / "diorama.json").exists() else {}
+    siamese = None
+    if (folder / "siamese").is_dir():
+        _check_weights(folder / "siamese", name)
+        siamese = _read_json(folder / "siamese" / "config.json", name)
+        _check_siamese(siamese, configs["transformer"], name)
     return Description(
         name=name,
         folder=folder,
@@ -130,6 +146,7 @@ def describe(name: str) -> Description:
         vae=configs["vae"],
         scheduler=_read_json(folder / "scheduler" / "scheduler_config.json", name),
         house=house,
+        siamese=siamese,
     )
 
 
@@ -153,6 +170,7 @@ def load(description: Description, device: torch.device | str = "cpu", dtype: to
     from .codec import Codec
     from .mmdit import AuxiliaryHead, MMDiT
     from .prompt import PromptEncoder
+    from .siamese import SiameseBranch
 
     for library in (diffusers_logging, transformers_logging):
         library.disable_progress_bar()  # a bar for each component says nothing that the job's own bar does not
@@ -169,15 +187,18 @@ def load(description: Description, device: torch.device | str = "cpu", dtype: to
         if (folder / "auxiliary").is_dir():
             _check_weights(folder / "auxiliary", description.name)
             auxiliary = AuxiliaryHead.from_pretrained(folder, subfolder="auxiliary", dtype=dtype, **options)
+        siamese = None
+        if description.siamese is not None:
+            siamese = SiameseBranch.from_pretrained(folder, subfolder="siamese", dtype=dtype, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"{description.name!r} can not be loaded: {' '.join(str(error).split())[:300]}"
         ) from error
-    for module in (transformer, vae, text_encoder, auxiliary):
+    for module in (transformer, vae, text_encoder, auxiliary, siamese):
         if module is not None:
             module.requires_grad_(False).eval().to(device)
     prompts = PromptEncoder(tokenizer, text_encoder, description.text_layers, description.prompt_tokens)
-    return Checkpoint(description, transformer.use_plans(), Codec(vae), prompts, auxiliary)
+    return Checkpoint(description, transformer.use_plans(), Codec(vae), prompts, auxiliary, siamese)
 
 
 def _find(name: str) -> Path:
@@ -223,6 +244,26 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{name!r}: {path.parent.name}/{path.name} is not a JSON object")
     return value
+
+
+def _check_siamese(siamese: Mapping[str, Any], transformer: Mapping[str, Any], name: str) -> None:
+    """The branch was made for this transformer."""
+    expected = {
+        "width": transformer["attention_head_dim"] * transformer["num_attention_heads"],
+        "features": transformer.get("joint_attention_dim"),
+        "head_dim": transformer["attention_head_dim"],
+    }
+    got = {key: siamese.get(key) for key in expected}
+    if got != expected:
+        raise CheckpointError(
+            f"{name!r}: siamese/config.json is of another transformer: expected {expected}, got {got}"
+        )
+    blocks, most = siamese.get("blocks"), transformer["num_layers"] + transformer["num_single_layers"]
+    whole = isinstance(blocks, list) and all(type(block) is int and 0 <= block < most for block in blocks)
+    if not whole or not blocks or blocks != sorted(set(blocks)):
+        raise CheckpointError(
+            f"{name!r}: siamese/config.json names the blocks {blocks}; expected some of 0 to {most - 1} in order"
+        )
 
 
 def _check_weights(folder: Path, name: str) -> None:

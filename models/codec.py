@@ -15,6 +15,11 @@ from torch import Tensor
 
 AT_ONCE = 16  # pictures in the decoder, so that its memory does not grow with a video's length
 
+# Alpha below and above which a decoded pixel was meant to be clear or opaque. On true layers of the Papercut world the
+# embedded autoencoder leaves 0.2 % of clear pixels above the first; composites over white, black and their own ground
+# change by less than 0.1 dB.
+CLEAR, SOLID = 3 / 255, 247 / 255
+
 
 class Codec:
     """`AutoencoderKLFlux2` as tokens. Latents are patched 2x2 and normalised by the batch norm's statistics."""
@@ -81,6 +86,16 @@ def unpremultiply(rgba: Tensor) -> Tensor:
     alpha = rgba[..., 3:, :, :]
     colour = torch.minimum(rgba[..., :3, :, :], alpha) / alpha.clamp(min=1 / 512)
     return torch.cat([torch.where(alpha < 1 / 512, 0.0, colour), alpha], -3)
+
+
+def clean(rgba: Tensor) -> Tensor:
+    """Decoded premultiplied [..., 4, H, W] with no haze where nothing is and no holes where something is.
+
+    Colour is held to alpha, so what becomes clear has none left to show as a fringe.
+    """
+    alpha = rgba[..., 3:, :, :]
+    alpha = torch.where(alpha < CLEAR, 0.0, torch.where(alpha > SOLID, 1.0, alpha))
+    return torch.cat([torch.minimum(rgba[..., :3, :, :], alpha), alpha], -3)
 
 
 def over(bottom: Tensor, top: Tensor) -> Tensor:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import Flux2Transformer2DModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.transformers.transformer_flux2 import Flux2Modulation
 from torch import Tensor, nn
 
 from .attention import JointProcessor, Kernel, ParallelProcessor, Program, compile_plan
 from .plan import TokenPlan
+
+if TYPE_CHECKING:
+    from .siamese import Layout, Run
 
 
 @dataclass
@@ -92,6 +96,7 @@ class MMDiT(Flux2Transformer2DModel):
         keep: Tensor | None = None,
         taps: Sequence[int] = (),
         auxiliary: AuxiliaryHead | None = None,
+        siamese: Layout | None = None,
         **kwargs: Any,
     ) -> Any:
         """Predict the velocity of every picture token.
@@ -107,6 +112,7 @@ class MMDiT(Flux2Transformer2DModel):
             guidance: [B] embedded guidance, for checkpoints distilled with it.
             taps: indices of blocks whose hidden states to return.
             auxiliary: the head to run on the block that it names.
+            siamese: boxes and their branch, which adds to what the attention of some blocks finds.
             *args: the parent's further arguments, for calls without a plan.
             **kwargs: the same.
 
@@ -131,7 +137,13 @@ class MMDiT(Flux2Transformer2DModel):
         of_context = None if level_of is None else level_of[..., program.context_order]
         of_picture = None if level_of is None else level_of[..., program.context + program.picture_order]
         rotary = self._rotary(plan, program)
-        attention = {"program": program}
+        attention: dict[str, Any] = {"program": program}
+        beside = None
+        if siamese is not None:
+            now = embedding[:, :1]
+            if timestep.ndim == 2:  # the step's time is that of the tokens that are made
+                now = self._embed_time(timestep.amax(1, keepdim=True), guidance, hidden_states.dtype)
+            beside = siamese.begin(self, plan, now)
 
         kept: dict[int, Tensor] = {}
         wanted = set(taps) | ({auxiliary.block} if auxiliary is not None else set())
@@ -140,7 +152,11 @@ class MMDiT(Flux2Transformer2DModel):
             "temb_mod_txt": _per_token(self.double_stream_modulation_txt(embedding), of_context),
         }
         for index, block in enumerate(self.transformer_blocks):
-            context, picture = self._run(block, picture, context, *modulation.values(), rotary, attention)
+            more = {}
+            if beside is not None and index in beside:
+                normed = _modulated(block.norm1(picture), modulation["temb_mod_img"], 2)
+                more = {"beside": self._beside(beside, index, normed, rotary, program)}
+            context, picture = self._run(block, picture, context, *modulation.values(), rotary, attention | more)
             if index in wanted:
                 kept[index] = picture
         if keep is not None:
@@ -159,7 +175,13 @@ class MMDiT(Flux2Transformer2DModel):
         of_joint = None if level_of is None else level_of[..., program.order]
         single = _per_token(self.single_stream_modulation(embedding), of_joint)
         for index, block in enumerate(self.single_transformer_blocks, start=len(self.transformer_blocks)):
-            joint = self._run(block, joint, None, single, rotary, attention)
+            more = {}
+            if beside is not None and index in beside:
+                of_these = single if of_joint is None else program.part(single)[1]
+                normed = _modulated(block.norm(program.part(joint)[1]), of_these, 1)
+                gained = self._beside(beside, index, normed, rotary, program)
+                more = {"beside": program.join(gained.new_zeros(len(gained), program.context, gained.shape[2]), gained)}
+            joint = self._run(block, joint, None, single, rotary, attention | more)
             if index in wanted:
                 kept[index] = program.part(joint)[1]
         picture = program.part(joint)[1]
@@ -176,6 +198,13 @@ class MMDiT(Flux2Transformer2DModel):
         if torch.is_grad_enabled() and self.gradient_checkpointing:
             return self._gradient_checkpointing_func(block, *inputs)
         return block(*inputs)
+
+    def _beside(
+        self, beside: Run, block: int, normed: Tensor, rotary: tuple[Tensor, Tensor], program: Program
+    ) -> Tensor:
+        """[B, N_picture, D] what the siamese branch adds to a block's attention, all in picture plan order."""
+        of_picture = tuple(program.part(table[None])[1][0] for table in rotary)
+        return beside.take(self._run(*beside.inputs(block, normed, (of_picture[0], of_picture[1]))))
 
     def _embed_time(self, levels: Tensor, guidance: Tensor | None, dtype: torch.dtype) -> Tensor:
         """[B, K] times in 0..1 to [B, K, D]; the model was trained with times in 0..1000."""
@@ -236,6 +265,13 @@ def _noise_levels(
     return torch.stack([timestep, torch.zeros_like(timestep)], 1), torch.from_numpy(plan.given.astype("int64")).to(
         device
     )
+
+
+def _modulated(normed: Tensor, modulation: Tensor, sets: int) -> Tensor:
+    """Normed picture tokens as a block's attention reads them; `modulation` holds `sets` of shift, scale and gate."""
+    (shift, scale, _gate), *_ = Flux2Modulation.split(modulation, sets)
+    out: Tensor = (1 + scale) * normed + shift
+    return out
 
 
 def _per_token(levels: Tensor, level_of: Tensor | None) -> Tensor:

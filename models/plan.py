@@ -30,11 +30,17 @@ def grid(frames: int, height: int, width: int, *, t: int = 0, y: int = 0, x: int
     return np.stack(axes, -1).reshape(-1, 4)
 
 
-def words(count: int, *, t: int = 0, start: int = 0) -> NDArray[np.int64]:
-    """[count, 4] positions of prompt tokens: word by word on the l axis, as FLUX.2 was trained."""
+def words(count: int, *, t: int = 0, y: int = 0, x: int = 0, start: int = 0) -> NDArray[np.int64]:
+    """[count, 4] positions of prompt tokens: word by word on the l axis, as FLUX.2 was trained, from t, y and x."""
     positions = np.zeros((count, 4), np.int64)
-    positions[:, 0], positions[:, 3] = t, np.arange(start, start + count)
+    positions[:, :3], positions[:, 3] = (t, y, x), np.arange(start, start + count)
     return positions
+
+
+def middle(box: tuple[int, int, int, int]) -> tuple[int, int]:
+    """(y, x) of the token in the middle of a rectangle (y0, x0, y1, x1) of tokens, the upper left of four."""
+    y0, x0, y1, x1 = box
+    return (y0 + y1 - 1) // 2, (x0 + x1 - 1) // 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,13 +60,13 @@ def read_canvas(job: MaskedJob, description: Description) -> Canvas:
         Refusal: a file that can not be read or does not fit, a size that the checkpoint does not draw, frames that are
             not there, or nothing to make.
     """
-    width, height = _told("source", size_of, job.source)
+    width, height = told("source", size_of, job.source)
     left, top, right, bottom = job.outpaint or (0, 0, 0, 0)
     size = (left + width + right, top + height + bottom)
     uneven = width % description.scale or height % description.scale
     check_size(size, description, "outpaint" if any(job.outpaint or ()) and not uneven else "source")
 
-    source = _told("source", _frames, job.source)
+    source = told("source", _frames, job.source)
     there = len(source.frames)
     frames = job.frames or there
     if job.keep_frames is None and frames != there:
@@ -100,8 +100,8 @@ def read_reference(path: str, description: Description) -> Pixels:
     Raises:
         Refusal: it can not be read, or has a size that the checkpoint does not draw.
     """
-    check_size(_told("reference", size_of, path), description, "reference")
-    return _told("reference", read_opaque, path)
+    check_size(told("reference", size_of, path), description, "reference")
+    return told("reference", read_opaque, path)
 
 
 def kept(text: str, frames: int) -> list[int]:
@@ -124,7 +124,7 @@ def kept(text: str, frames: int) -> list[int]:
     return sorted(found)
 
 
-def _told(field: str, read: Callable[[Path], T], path: str) -> T:
+def told(field: str, read: Callable[[Path], T], path: str) -> T:
     """What `read` finds in a file of the job; what is wrong with it is the job's field's."""
     try:
         return read(Path(path))
@@ -142,15 +142,15 @@ def _frames(path: Path) -> Clip:
 def _levels(path: str, shape: tuple[int, ...]) -> Pixels:
     """[1 or F, H, W] the grey levels of a mask for a source of `shape` [F, H, W, 3]."""
     frames, height, width = shape[:3]
-    wide, high = _told("mask", size_of, path)
+    wide, high = told("mask", size_of, path)
     if (wide, high) != (width, height):
         raise Refusal("mask", f"{path}: expected {width} x {height} pixels as the source has, got {wide} x {high}")
-    pixels = _told("mask", _frames, path).frames
+    pixels = told("mask", _frames, path).frames
     if len(pixels) not in (1, frames):
         raise Refusal("mask", f"{path}: expected {frames} frames as the source has, or one, got {len(pixels)}")
     # Rec. 601 luma in whole numbers: grey stays what it is.
     levels = (pixels.astype(np.uint32) @ np.array([299, 587, 114], np.uint32) + 500) // 1000
-    if not _told("mask", is_exact, path):
+    if not told("mask", is_exact, path):
         levels = np.where(levels < NOISE, 0, np.where(levels > 255 - NOISE, 255, levels))
     if not levels.any():
         raise Refusal("mask", f"{path}: expected white where to make new, got a mask that is all black; paint the part")

@@ -29,7 +29,7 @@ MAX_PATH = 4_096
 MAX_NAME = 100
 MAX_NAME_BYTES = 200  # file systems allow 255 bytes; suffixes such as "-12.json" and a temporary name need room
 
-BUILT = ("text", "masked", "scenes")
+BUILT = ("text", "masked", "scenes", "layout", "layered")
 
 # Names that Windows keeps for devices, whatever the suffix.
 RESERVED_NAMES = frozenset(
@@ -234,6 +234,11 @@ class LayoutJob(_Prompted):
         description="What ties prompts to boxes: who sees whom in the plan, the siamese branch, or both.",
     )
     siamese_until: Unit = Field(0.3, description="The share of the steps in which the siamese branch acts.")
+
+    def negative_of(self, box: int) -> str:
+        """What one box steers away from."""
+        own = self.boxes[box].negative_prompt
+        return self.negative_prompt if own is None else own
 
 
 class LayerPart(_Value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import tempfile
 import unicodedata
@@ -20,6 +21,7 @@ from pipelines.version import __version__
 
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
 SUFFIXES = (".json", ".png", ".mp4")
+ATTACHED = {"layout": ("-boxes.png",), "layered": (".psd", ".ora")}  # what else a task writes under its name
 
 
 class OutputFolder:
@@ -51,9 +53,9 @@ class OutputFolder:
         """The file stem for `job`: its name or TASK-NNN, with -2, -3, ... when another job's outputs stand there."""
         stem = job.name or f"{job.task}-{document:03d}"
         for candidate in _candidates(stem):
-            key = unicodedata.normalize("NFC", candidate).casefold()
-            if key not in self._taken and self._is_free_for(job, candidate):
-                self._taken.add(key)
+            keys = {_key(f"{candidate}{suffix}") for suffix in ("", *SUFFIXES, *_attached(job))}
+            if not keys & self._taken and self._is_free_for(job, candidate):
+                self._taken |= keys
                 return candidate
         raise AssertionError("there is always a next number")
 
@@ -63,18 +65,18 @@ class OutputFolder:
         Args:
             job: what was rendered.
             stem: the name that `claim` gave.
-            rendered: one frame is a picture, more are a video; attachments come after it.
+            rendered: one frame is a picture, more are a video; it is the last of the files, attachments come before.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        inside = {"diorama": __version__, "job": recipe(job)}
+        inside = inside_of(job)
+        files = [self._attach(stem, attachment, inside) for attachment in rendered.attachments]
         if len(rendered.frames) == 1:
-            files = [self.folder / f"{stem}.png"]
-            write_picture(files[0], rendered.frames[0], inside)
+            files.append(self.folder / f"{stem}.png")
+            write_picture(files[-1], rendered.frames[0], inside)
         else:
             rate = rendered.fps or getattr(job, "fps", None) or DEFAULT_FPS
             exact = getattr(job, "png_frames", False)
-            files = write_video(self.folder / f"{stem}.mp4", rendered.frames, rate, inside, exact)
-        files += [self._attach(stem, attachment, inside) for attachment in rendered.attachments]
+            files += write_video(self.folder / f"{stem}.mp4", rendered.frames, rate, inside, exact)
         outputs = {file.relative_to(self.folder).as_posix(): _sha256(file) for file in files}
         record = {**inside, **rendered.record, "versions": versions(), "outputs": outputs}
         write_record(self.folder / f"{stem}.json", record)
@@ -90,10 +92,31 @@ class OutputFolder:
         return path
 
     def _is_free_for(self, job: Job, stem: str) -> bool:
-        paths = [path for suffix in SUFFIXES if (path := self.folder / f"{stem}{suffix}").exists()]
-        if getattr(job, "png_frames", False) and (self.folder / stem).exists():
-            paths.append(self.folder / stem / "0000.png")
-        return all(_holds(path, job) for path in paths)
+        written = self._written(job, stem)
+        suffixes = (*SUFFIXES, *_attached(job))
+        paths = [path for suffix in suffixes if (path := self.folder / f"{stem}{suffix}").exists()]
+        folder = self.folder / stem
+        if getattr(job, "png_frames", False) and folder.exists():
+            paths.append(folder / "0000.png")
+        if job.task == "layered" and folder.exists():
+            if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+                return False
+            paths += sorted(folder.glob("*.png"))
+        return all(_holds(path, job) and _unchanged(path, written) for path in paths)
+
+    def _written(self, job: Job, stem: str) -> Mapping[str, str]:
+        """Paths and SHA-256 of the files of `job` that painting programs open, as its record tells them."""
+        path = self.folder / f"{stem}.json"
+        if not _attached(job) or not path.exists() or not _holds(path, job):
+            return {}
+        outputs = read_recipe(path).get("outputs")
+        told = outputs if isinstance(outputs, dict) else {}
+        return {str(self.folder / name): digest for name, digest in told.items()}
+
+
+def inside_of(job: Job) -> dict[str, Any]:
+    """The recipe that stands in every file of a job's outputs."""
+    return {"diorama": __version__, "job": recipe(job)}
 
 
 def versions() -> dict[str, str]:
@@ -113,6 +136,20 @@ def _candidates(stem: str) -> Iterator[str]:
     while True:
         number += 1
         yield f"{stem}-{number}"
+
+
+def _attached(job: Job) -> tuple[str, ...]:
+    return ATTACHED.get(job.task, ())
+
+
+def _key(name: str) -> str:
+    """Names of equal key are one file to some file system."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _unchanged(path: Path, written: Mapping[str, str]) -> bool:
+    """Whether a file is as it was written: a painting program may keep the recipe in what somebody went on with."""
+    return str(path) not in written or _sha256(path) == written[str(path)]
 
 
 def _holds(path: Path, job: Job) -> bool:

@@ -1,16 +1,24 @@
-"""Recipes: the job inside a PNG, an MP4 or a record, found without decoding a picture. Written in `media.py`."""
+"""Recipes: the job inside a PNG, an MP4, a PSD, an OpenRaster file or a record, found without decoding a picture.
+
+Written in `media.py` and `layerfiles.py`.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import zipfile
+from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MAX_RECIPE = 8 * 2**20  # bytes of JSON; the longest job has fifty prompts
 MAX_RECORD = 64 * 2**20
 TAG = "diorama"
 PNG_START = b"\x89PNG\r\n\x1a\n"
+PSD_START = b"8BPS\0\1"
+XMP_ID, XMP_RECIPE = 1060, f"{TAG}:recipe"  # the resource of a PSD, and the property in it
+ORA_RECIPE = f"{TAG}.json"  # the member of an OpenRaster file
 
 
 class MediaError(ValueError):
@@ -18,12 +26,18 @@ class MediaError(ValueError):
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe of a PNG, MP4 or JSON record that Diorama wrote: a mapping with the job under "job".
+    """The recipe of a file that Diorama wrote, whose suffix says what it is: a mapping with the job under "job".
 
     Raises:
         MediaError: the file can not be read or holds no recipe.
     """
-    readers = {".png": _recipe_of_picture, ".mp4": _recipe_of_video, ".json": _recipe_of_record}
+    readers = {
+        ".png": _recipe_of_picture,
+        ".mp4": _recipe_of_video,
+        ".psd": _recipe_of_psd,
+        ".ora": _recipe_of_openraster,
+        ".json": _recipe_of_record,
+    }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise MediaError(f"{path}: expected a file that ends in {', '.join(readers)}")
@@ -67,6 +81,36 @@ def _recipe_of_video(path: Path) -> str | None:
     # An open file and not a name, so that nothing in a name is ever taken for a protocol.
     with path.open("rb") as stream, av.open(stream, "r", format="mp4") as container:
         return container.metadata.get("comment", "")[:MAX_RECIPE]
+
+
+def _recipe_of_psd(path: Path) -> str | None:
+    """The property in the XMP resource; layers are not read."""
+    with path.open("rb") as stream:
+        if stream.read(26)[:6] != PSD_START:
+            raise ValueError("it does not begin like a PSD")
+        stream.seek(_length(stream), io.SEEK_CUR)  # the palette
+        end = _length(stream) + stream.tell()
+        while stream.tell() < end and stream.read(4) == b"8BIM":
+            number, name = int.from_bytes(stream.read(2), "big"), stream.read(1)
+            stream.seek(sum(name) // 2 * 2 + 1, io.SEEK_CUR)  # its length and itself are padded to an even number
+            length = _length(stream)
+            if number == XMP_ID and length <= MAX_RECIPE:
+                after = stream.read(length).decode().partition(f'{XMP_RECIPE}="')[2]
+                return unescape(after.partition('"')[0])
+            stream.seek(length + length % 2, io.SEEK_CUR)
+    return None
+
+
+def _length(stream: BinaryIO) -> int:
+    return int.from_bytes(stream.read(4), "big")
+
+
+def _recipe_of_openraster(path: Path) -> str | None:
+    with zipfile.ZipFile(path) as archive:
+        if ORA_RECIPE not in archive.namelist() or archive.getinfo(ORA_RECIPE).file_size > MAX_RECIPE:
+            return None
+        with archive.open(ORA_RECIPE) as member:
+            return member.read(MAX_RECIPE).decode()
 
 
 def _recipe_of_record(path: Path) -> str:

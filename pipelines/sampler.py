@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from pipelines.media import Pixels
 
 Progress = Callable[[int, int], bool]
+
+
+class Told(Protocol):
+    """What the model is told beside plan, prompts and time, step by step."""
+
+    def __call__(self, share: float, guided: bool) -> Mapping[str, Any]:
+        """Further arguments of the model in one step.
+
+        Args:
+            share: of the steps, how many are done.
+            guided: whether the batch comes twice, the second time without its prompts.
+        """
 
 
 class Cancelled(Exception):
@@ -109,6 +121,7 @@ def sample(
     negative: Tensor | None = None,
     clean: Tensor | None = None,
     auxiliary: AuxiliaryHead | None = None,
+    told: Told | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Turn noise into tokens along the plan; given tokens are put back clean after every step.
@@ -123,6 +136,7 @@ def sample(
         negative: [B, N_context, X] features of the negative prompts.
         clean: [B, N, C] clean tokens; only the plan's given ones are read.
         auxiliary: the head behind `guidance.internal`.
+        told: what else the model is told at each step.
         progress: called with (step, steps) after each model step; False cancels.
 
     Raises:
@@ -152,7 +166,8 @@ def sample(
         guided = guidance.acts_at(float(timestep) / 1000)
         tokens = torch.cat([x, x]).to(dtype) if guided else x.to(dtype)
         times = torch.cat([time, time]) if guided else time
-        output = model(tokens, both if guided else context, times, plan=plan, auxiliary=head)
+        more = {} if told is None else told(index / len(timesteps), guided)
+        output = model(tokens, both if guided else context, times, plan=plan, auxiliary=head, **more)
         velocity = output.sample
         if guidance.internal is not None:
             velocity = torch.lerp(output.auxiliary, velocity, guidance.internal)
@@ -176,6 +191,7 @@ def denoise(
     negative: Callable[[], Tensor],
     *,
     clean: Tensor | None = None,
+    told: Told | None = None,
 ) -> Tensor:
     """`sample` with a job's settings and a checkpoint's components: how every pipeline calls the loop.
 
@@ -187,6 +203,7 @@ def denoise(
         context: [B, N_context, X] prompt (and speech) features.
         negative: gives the same of the negative prompts; called only where they are needed.
         clean: [B, N, C], see `sample`.
+        told: see `sample`.
     """
     checkpoint = work.checkpoint
     description = checkpoint.description
@@ -202,6 +219,7 @@ def denoise(
         negative=negative() if scale > 1 else None,
         clean=clean,
         auxiliary=checkpoint.auxiliary,
+        told=told,
         progress=work.progress,
     )
 

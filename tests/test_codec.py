@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline
 
-from models.codec import AT_ONCE, Codec, over, premultiply, unpremultiply
+from models.codec import AT_ONCE, CLEAR, SOLID, Codec, clean, over, premultiply, unpremultiply
 
 
 def small_vae(channels: int) -> AutoencoderKLFlux2:
@@ -90,3 +90,11 @@ def test_over_composites_premultiplied_pictures() -> None:
     red, blue = torch.tensor([1.0, 0, 0, 1]), torch.tensor([0, 0, 0.5, 0.5])
     mixed = over(red[:, None, None], blue[:, None, None])
     assert mixed.flatten().tolist() == [0.5, 0, 0.5, 1]
+
+
+def test_what_was_meant_to_be_clear_or_opaque_becomes_so_and_colour_never_exceeds_alpha() -> None:
+    alpha = torch.tensor([0.0, CLEAR * 0.9, CLEAR * 1.1, 0.5, SOLID * 0.99, SOLID * 1.01, 1.0])
+    rgba = clean(torch.cat([torch.full((3, 1, 7), 0.3), alpha[None, None]]))
+    assert torch.allclose(rgba[3, 0], torch.tensor([0.0, 0.0, CLEAR * 1.1, 0.5, SOLID * 0.99, 1.0, 1.0]))
+    assert not rgba[:3, :, :2].any() and (rgba[:3] <= rgba[3:]).all()
+    assert (rgba[:3, 0, 3:] == 0.3).all(), "what is well stays as it is"

@@ -88,9 +88,9 @@ def test_a_refusal_names_file_document_field_and_reason(tmp_path: Path) -> None:
         (GOOD + "steps: '24'\n", 1, "write it without quotes"),
         (GOOD + "prompt: \x00\n", 1, "is not YAML"),
         (
-            "task: layout\nprompt: a\nboxes: [{box: [0, 0, 1, 1], prompt: a}]\n",
+            "task: dubbing\nsource: a.mp4\naudio: a.wav\n",
             1,
-            "task 'layout' is not built yet; this version renders: text",
+            "task 'dubbing' is not built yet; this version renders: text",
         ),
         ("", 0, "expected at least one job, got an empty file"),
         ("# nothing\n", 0, "expected at least one job, got an empty file"),
