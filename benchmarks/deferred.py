@@ -19,14 +19,14 @@ import torch
 from models.checkpoint import describe
 from training.config import FlowConfig, LoopConfig
 from training.flow import FlowStage
+from training.forms import CLIP_FRAMES, CLIP_HOME, Form
 from training.main import autoencoder_of, take_weights
 from training.masks import masked_mean
 from training.papercut import World
-from training.samples import CLIP_FRAMES, CLIP_HOME, Layout
 from training.trainer import Trainer
 
 POOL = 96
-LAYOUT = Layout("scenes", *CLIP_HOME, (CLIP_FRAMES,) * 3)
+FORM = Form("scenes", *CLIP_HOME, (CLIP_FRAMES,) * 3)
 
 
 def build(drop: float, folder: Path, checkpoint: str, lr: float) -> Trainer:
@@ -35,7 +35,7 @@ def build(drop: float, folder: Path, checkpoint: str, lr: float) -> Trainer:
     config = FlowConfig(tasks={"scenes": 1.0}, pool=POOL, drop_tokens=drop, other_sizes=0.0, loop=loop)
     stage = FlowStage(config, autoencoder_of(checkpoint), World(seed=5, placement="canonical"), folder)
     take_weights(stage, checkpoint)
-    stage.source.layout = lambda step: LAYOUT  # type: ignore[method-assign]
+    stage.source.form = lambda step: FORM  # type: ignore[method-assign]
     return Trainer(stage, loop, folder / f"drop-{drop}", lambda text: None)
 
 
@@ -47,7 +47,7 @@ def fixed_batch(trainer: Trainer) -> dict[str, Any]:
         stage.frozen["codec"],
         World(seed=6, split="unseen", placement="canonical"),
     )
-    other.source.layout = lambda step: LAYOUT  # type: ignore[method-assign]
+    other.source.form = lambda step: FORM  # type: ignore[method-assign]
     return other.source(0)
 
 
@@ -55,9 +55,8 @@ def fixed_batch(trainer: Trainer) -> dict[str, Any]:
 def held_out(trainer: Trainer, batch: dict[str, Any]) -> float:
     """Dense velocity loss over what is made."""
     stage: Any = trainer.stage
-    plan = LAYOUT.plan(stage.config.prompt_tokens)
-    clean = stage.encode((batch["frames"].float() / 255).flatten(0, 1)).unflatten(0, batch["frames"].shape[:2])
-    clean = clean.flatten(1, 2)
+    plan = FORM.plan(stage.config.prompt_tokens)
+    clean = stage.clean(batch)
     given = batch.get("given", torch.zeros(len(clean), plan.tokens, dtype=torch.bool))
     made = ~given[:, plan.context_tokens :]
     times = batch["times"][:, None] * made
@@ -99,8 +98,8 @@ def main() -> None:
                     samples[drop] += len(drawn["times"])
                 spent[drop] += time.monotonic() - began
                 losses[drop].append(held_out(trainer, batch))
-        plan = LAYOUT.plan(24)
-        size = f"{16 * LAYOUT.w}x{16 * LAYOUT.h}"
+        plan = FORM.plan(24)
+        size = f"{16 * FORM.w}x{16 * FORM.h}"
         print(f"stories of 3 scenes of {CLIP_FRAMES} frames at {size}: {plan.tokens} tokens, {plan.pairs:,} pairs")
         for drop in runs:
             rate = samples[drop] / spent[drop]

@@ -14,15 +14,20 @@ from models.codec import Codec
 from tests.tiny import tiny_stage
 from training.flow import FlowStage
 from training.masks import clip_mask, hole, masked_mean, picture_mask
-from training.samples import CLIP_FRAMES, CLIP_HOME, HOME, Layout
+from training.forms import CLIP_FRAMES, CLIP_HOME, HOME, Form
 
-ALL = {"picture": 1.0, "masked": 1.0, "reference": 1.0, "video": 1.0, "scenes": 1.0}
-LAYOUTS = [
-    Layout("picture", *HOME),
-    Layout("masked", *HOME),
-    Layout("reference", *HOME),
-    Layout("video", *CLIP_HOME, (CLIP_FRAMES,)),
-    Layout("scenes", *CLIP_HOME, (5, 8, 4)),
+ALL = {name: 1.0 for name in ("picture", "masked", "reference", "video", "scenes", "layout", "layered")}
+BOXES = ((0, 0, 3, 3), (4, 2, 8, 5), (2, 2, 5, 4))
+FORMS = [
+    Form("picture", *HOME),
+    Form("masked", *HOME),
+    Form("reference", *HOME),
+    Form("video", *CLIP_HOME, (CLIP_FRAMES,)),
+    Form("scenes", *CLIP_HOME, (5, 8, 4)),
+    Form("layout", *HOME, boxes=BOXES, prompted=True, siamese=True),
+    Form("layout", *HOME, boxes=BOXES, siamese=True),
+    Form("layered", *HOME, boxes=BOXES, prompted=True),
+    Form("layered", *HOME, boxes=BOXES),
 ]
 
 
@@ -34,8 +39,8 @@ def stage(scratch: Path | None = None, **fields: object) -> FlowStage:
     return FlowStage(config, Codec(first.frozen["codec"].vae), first.world, scratch)
 
 
-def draw(made: FlowStage, layout: Layout, count: int = 64) -> list:  # type: ignore[type-arg]
-    return [made.source.sample(layout, i, random.Random(i)) for i in range(count)]
+def draw(made: FlowStage, form: Form, count: int = 64) -> list:  # type: ignore[type-arg]
+    return [made.source.sample(form, i, random.Random(i)) for i in range(count)]
 
 
 # ---------------------------------------------------------------- masks
@@ -79,8 +84,8 @@ def test_a_sparse_mask_counts_as_much_as_a_full_one() -> None:
 
 def test_given_tokens_give_no_gradient_and_are_not_noised() -> None:
     made = stage().float()
-    layout = LAYOUTS[1]
-    made.source.layout = lambda step: layout  # type: ignore[method-assign]
+    form = FORMS[1]
+    made.source.form = lambda step: form  # type: ignore[method-assign]
     batch = made.source(0)
     assert batch["given"].any()
     loss = made(batch)["main"]
@@ -92,17 +97,20 @@ def test_given_tokens_give_no_gradient_and_are_not_noised() -> None:
 # ---------------------------------------------------------------- samples
 
 
-@pytest.mark.parametrize("layout", LAYOUTS[1:], ids=lambda layout: layout.task)
-def test_samples_of_a_batch_differ_in_their_masks(layout: Layout) -> None:
-    masks = {sample.given.tobytes() for sample in draw(stage(), layout)}
-    assert len(masks) >= (3 if layout.task == "scenes" else 10)
+MASKED = [form for form in FORMS if form.task not in ("picture", "layout")]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.task)
-def test_captions_are_dropped_in_every_task(layout: Layout) -> None:
-    told = [caption for sample in draw(stage(), layout, 400) for caption in sample.captions]
+@pytest.mark.parametrize("form", MASKED, ids=lambda form: form.task)
+def test_samples_of_a_batch_differ_in_their_masks(form: Form) -> None:
+    masks = {sample.given.tobytes() for sample in draw(stage(), form)}
+    assert len(masks) >= {"scenes": 3, "layered": 5}.get(form.task, 10)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.task)
+def test_captions_are_dropped_in_every_task(form: Form) -> None:
+    told = [sample.captions[0] for sample in draw(stage(), form, 400)]
     share = sum(caption == "" for caption in told) / len(told)
-    assert share == pytest.approx(0.1 if layout.task != "reference" else 0.64, abs=0.06)
+    assert share == pytest.approx(0.1 if form.task != "reference" else 0.64, abs=0.06)
 
 
 def test_captions_are_paraphrased_and_shortened_as_often_as_asked() -> None:
@@ -117,17 +125,36 @@ def test_captions_are_paraphrased_and_shortened_as_often_as_asked() -> None:
     assert shares == pytest.approx({"drop": 0.1, "short": 0.03, "paraphrase": 0.1}, abs=0.02)
 
 
+def test_of_a_layout_some_boxes_are_not_spoken_of_and_with_the_whole_none_is() -> None:
+    samples = draw(stage(box_drop=0.2), FORMS[5], 400)
+    silent = [sample.captions[1:].count("") for sample in samples if sample.captions[0]]
+    assert sum(silent) / (3 * len(silent)) == pytest.approx(0.2, abs=0.04)
+    assert all(not any(sample.captions) for sample in samples if not sample.captions[0])
+
+
+def test_the_pieces_of_a_stack_compose_to_its_composite() -> None:
+    made, form = stage(), FORMS[7]
+    whole, *layers = made.source.pieces(draw(made, form, 8), form)
+    composite, below = whole[:, 0].float(), whole[:, 1].float()
+    assert not torch.equal(composite, below)
+    for (y0, x0, y1, x1), layer in zip(form.boxes, layers, strict=True):
+        here = (slice(None), slice(None), slice(16 * y0, 16 * y1), slice(16 * x0, 16 * x1))
+        assert layer.shape == (8, 1, 4, 16 * (y1 - y0), 16 * (x1 - x0))
+        below[here] = layer[:, 0, :3] + below[here] * (1 - layer[:, 0, 3:] / 255)
+    assert (below - composite).abs().max() <= 2, "each layer was rounded once"
+
+
 def test_in_a_story_the_prompt_of_a_given_scene_is_given_too() -> None:
-    layout = LAYOUTS[4]
-    for sample in draw(stage(), layout):
-        ends = np.cumsum([0, *layout.lengths]) * layout.h * layout.w
+    form = FORMS[4]
+    for sample in draw(stage(), form):
+        ends = np.cumsum([0, *form.lengths]) * form.h * form.w
         parts = [sample.given[a:b] for a, b in pairwise(ends)]
         assert [bool(part.all()) for part in parts] == list(sample.prompts_given)
         assert not sample.prompts_given[-1], "the last scene is always made"
 
 
 def test_a_reference_shows_what_is_in_the_hole() -> None:
-    for sample in draw(stage(), LAYOUTS[2]):
+    for sample in draw(stage(), FORMS[2]):
         scene, alone = sample.frames
         assert any((t.shape, t.colour) == (alone.things[0].shape, alone.things[0].colour) for t in scene.things)
         assert sample.given[64:].all() and not sample.given[:64].all()
@@ -135,29 +162,29 @@ def test_a_reference_shows_what_is_in_the_hole() -> None:
 
 def test_every_task_trains_and_reports_its_own_loss() -> None:
     made = stage()
-    for layout in LAYOUTS:
-        made.source.layout = lambda step, layout=layout: layout  # type: ignore[method-assign]
+    for form in FORMS:
+        made.source.form = lambda step, form=form: form  # type: ignore[method-assign]
         losses = made(made.source(5))
         assert torch.isfinite(losses["total"])
-        assert {layout.task, f"{layout.task}_given"} & losses.keys()
+        assert {form.task, f"{form.task}_given"} & losses.keys()
 
 
 def test_dropped_tokens_are_as_many_in_each_scene() -> None:
     made = stage(drop_tokens=0.75)
-    layout = LAYOUTS[4]
-    keep = made.kept(layout, layout.plan(24), 3, torch.device("cpu"))
-    ends = np.cumsum([0, *layout.lengths]) * layout.h * layout.w
+    form = FORMS[4]
+    keep = made.kept(form, form.plan(24), 3, torch.device("cpu"))
+    ends = np.cumsum([0, *form.lengths]) * form.h * form.w
     assert [int(((keep >= a) & (keep < b)).sum()) for a, b in pairwise(ends)] == [45, 72, 36]
-    made.source.layout = lambda step: layout  # type: ignore[method-assign]
+    made.source.form = lambda step: form  # type: ignore[method-assign]
     assert torch.isfinite(made(made.source(1))["total"])
 
 
 def test_a_store_changes_no_batch(tmp_path: Path) -> None:
     plain = stage(pool=3, labels_until=1.0)
     stored = stage(tmp_path, pool=3, labels_until=1.0)
-    home = Layout("video", *CLIP_HOME, (CLIP_FRAMES,))
+    home = Form("video", *CLIP_HOME, (CLIP_FRAMES,))
     for made in (plain, stored):
-        made.source.layout = lambda step: home  # type: ignore[method-assign]
+        made.source.form = lambda step: home  # type: ignore[method-assign]
     for step in range(4):
         expected, batch = plain.source(step), stored.source(step)
         assert ("clean" in batch) == (step >= 3), "three samples are stored after three steps of one"
@@ -171,10 +198,10 @@ def test_a_store_changes_no_batch(tmp_path: Path) -> None:
 
 
 def test_times_are_stratified_and_reach_both_ends() -> None:
-    source, layout = stage().source, LAYOUTS[0]
-    times = torch.cat([source.times(64, torch.Generator().manual_seed(s), layout) for s in range(50)])
+    source, form = stage().source, FORMS[0]
+    times = torch.cat([source.times(64, torch.Generator().manual_seed(s), form) for s in range(50)])
     assert 0 <= times.min() < 0.01 and 0.99 < times.max() <= 1
-    spread = torch.stack([source.times(64, torch.Generator().manual_seed(s), layout).mean() for s in range(50)]).std()
+    spread = torch.stack([source.times(64, torch.Generator().manual_seed(s), form).mean() for s in range(50)]).std()
     assert spread < 0.7 * float(times.std()) / 64**0.5, "strata vary less than independent draws"
-    clips = torch.cat([source.times(64, torch.Generator().manual_seed(s), LAYOUTS[3]) for s in range(50)])
+    clips = torch.cat([source.times(64, torch.Generator().manual_seed(s), FORMS[3]) for s in range(50)])
     assert clips.mean() > times.mean(), "clips are drawn noisier"

@@ -66,10 +66,11 @@ class FlowConfig(Strict):
     caption_drop: float = 0.1
     paraphrase: float = 0.1
     short: float = 0.03
+    box_drop: float = Field(0.07, description="share of a layout's boxes of which nothing is said")
     time_mean: float = 0.8
     time_std: float = 1.1
     clip_shift: float = Field(0.4, description="added to time_mean for clips")
-    tasks: dict[Literal["picture", "masked", "reference", "video", "scenes"], float] = Field(
+    tasks: dict[Literal["picture", "masked", "reference", "video", "scenes", "layout", "layered"], float] = Field(
         {"picture": 1.0}, description="shares of the steps"
     )
     clips_masked: float = Field(0.5, description="share of the video samples that draw a mask of VDT's mixture")

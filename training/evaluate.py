@@ -18,6 +18,10 @@ import torch
 from torch import Tensor
 
 from training.evaluate_clips import evaluate_autoencoder, evaluate_extensions, evaluate_scenes, evaluate_video
+from training.evaluate_layered import KINDS as STACKS
+from training.evaluate_layered import evaluate_layered, layered_cases
+from training.evaluate_layout import KINDS as LAYOUTS
+from training.evaluate_layout import MECHANISMS, evaluate_layout, layout_cases
 from training.evaluate_masked import KINDS, evaluate_masked, masked_cases
 from training.judging import ATTRIBUTES, judge
 from training.papercut import TWO, World, render
@@ -29,7 +33,8 @@ from training.scores import Failure, Scores, write_sheet
 
 Draw = Callable[[list[str]], Tensor]
 
-TASKS = ("text", "video", "scenes", "masked", "extend")
+TASKS = ("text", "video", "scenes", "masked", "extend", "layout", "layered")
+CLIPS = ("video", "scenes", "masked", "extend")  # tasks that are scored on clips, the masked one in part
 EXTENSIONS = 5
 
 
@@ -137,8 +142,32 @@ def _masked(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[s
             yield kind, evaluate_masked(through_engine(), cases, here)
 
 
-RUNS = {"text": _pictures, "video": _clips, "scenes": _stories, "masked": _masked, "extend": _extensions}
-COUNTS = {"text": 200, "video": 60, "scenes": 60, "masked": 100, "extend": 20}
+def _layouts(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+    """All kinds by both mechanisms together; boxes apart also by each alone, and by neither."""
+    runs: list[tuple[str, str | None]] = [(kind, "both") for kind in LAYOUTS]
+    runs += [("apart", name) for name in MECHANISMS if name != "both"] + [("apart", None)]
+    for kind, mechanism in runs:
+        cases = layout_cases(kind, options.count, settings, options.world_seed, mechanism)  # type: ignore[arg-type]
+        yield f"{kind}, {mechanism or 'neither'}", evaluate_layout(through_engine(), cases, settings)
+
+
+def _layers(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+    for kind in STACKS:
+        with tempfile.TemporaryDirectory() as folder:
+            cases = layered_cases(kind, options.count, settings, Path(folder), options.world_seed)
+            yield kind, evaluate_layered(through_engine(), cases, settings)
+
+
+RUNS = {
+    "text": _pictures,
+    "video": _clips,
+    "scenes": _stories,
+    "masked": _masked,
+    "extend": _extensions,
+    "layout": _layouts,
+    "layered": _layers,
+}
+COUNTS = {"text": 200, "video": 60, "scenes": 60, "masked": 100, "extend": 20, "layout": 100, "layered": 100}
 
 
 def main() -> None:
@@ -162,7 +191,7 @@ def main() -> None:
     options.count = options.count or COUNTS[options.task]
     settings = Settings(
         model=options.checkpoint,
-        size=tuple(options.size or (PICTURE_SIZE if options.task == "text" else CLIP_SIZE)),
+        size=tuple(options.size or (CLIP_SIZE if options.task in CLIPS else PICTURE_SIZE)),
         frames=options.frames,
         fps=options.fps,
         steps=options.steps,
@@ -178,7 +207,7 @@ def main() -> None:
             told = f"{round(scores.exact_two * scores.total)} of {scores.total} right in every attribute"
         print(f"{name}: {told}   {scores.words}", flush=True)
         if options.sheets:
-            columns, side = (6, 192) if options.task in ("text", "masked") else (4, 384)
+            columns, side = (6, 192) if options.task in ("text", "masked", "layout") else (4, 384)
             stem = name.replace(",", "").replace(" ", "-")
             write_sheet(options.sheets / f"failures-{stem}.png", scores, columns, side)
 

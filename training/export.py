@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
 
+from .arrangement import MOST
 from .flow import FlowStage
+from .forms import LENGTHS
 from .papercut import vocabulary
 from .text_encoder import STOCK_LAYERS, spread
 
@@ -43,6 +45,10 @@ def export(stage: FlowStage, vae: AutoencoderKLFlux2, folder: Path, *, score: di
         head = type(stage.auxiliary).from_config(stage.auxiliary.config)
         head.load_state_dict(stage.auxiliary.state_dict())
         head.to(dtype=torch.bfloat16).save_pretrained(new / "auxiliary", safe_serialization=True)
+        if stage.siamese is not None:
+            branch = type(stage.siamese).from_config(stage.siamese.config)
+            branch.load_state_dict(stage.siamese.state_dict())
+            branch.to(dtype=torch.bfloat16).save_pretrained(new / "siamese", safe_serialization=True)
         for path in new.glob("*/config.json"):  # where a component was loaded from is nobody's business
             fields = json.loads(path.read_text())
             fields.pop("_name_or_path", None)
@@ -51,7 +57,10 @@ def export(stage: FlowStage, vae: AutoencoderKLFlux2, folder: Path, *, score: di
             "prompt_tokens": stage.config.prompt_tokens,
             "text_layers": list(STOCK_LAYERS),
             "sides": list(SIDES),
+            "frames": _frames(stage),
             "vocabulary": trained_words(stage),
+            "prompts_at_boxes": True,
+            **({"boxes": MOST} if stage.config.tasks.get("layout") else {}),
         } | ({"score": score} if score else {})
         (new / "diorama.json").write_text(json.dumps(house, indent=1) + "\n")
         for path in sorted(new.iterdir()):
@@ -62,6 +71,20 @@ def export(stage: FlowStage, vae: AutoencoderKLFlux2, folder: Path, *, score: di
 
 
 def trained_words(stage: FlowStage) -> list[str]:
-    """The words that captions of the stage's world use; the tokenizer knows more, for later training."""
-    used = {word for i in range(4000) for word in stage.world.scene(i).caption.replace(",", "").split()}
+    """The words that the stage's captions use; the tokenizer knows more, for later training."""
+    world, tasks = stage.world, stage.config.tasks
+    scenes = [world.scene(i) for i in range(4000)]
+    if tasks.get("video") or tasks.get("scenes"):
+        scenes += [world.clip(i) for i in range(1000)]
+    used = {word for scene in scenes for word in scene.caption.replace(",", "").split()}
+    if tasks.get("layout") or tasks.get("layered"):
+        used.add("shapes")
     return [word for word in vocabulary() if word in used]
+
+
+def _frames(stage: FlowStage) -> int:
+    """The most frames that the model was shown at once."""
+    tasks = stage.config.tasks
+    if tasks.get("scenes"):
+        return 3 * max(LENGTHS)
+    return max(LENGTHS) if tasks.get("video") else 1

@@ -20,15 +20,17 @@ from models.codec import Codec
 from models.mmdit import AuxiliaryHead, MMDiT
 from models.plan import TokenPlan
 from models.prompt import PromptEncoder
+from models.siamese import Layout, SiameseBranch, mean_words
 from pipelines.text import text_plan
 
 from .clips import read_clip
 from .config import FlowConfig
+from .forms import CLIP_FRAMES, CLIP_HOME, Form
 from .judging import judge
 from .masks import masked_mean
 from .papercut import TWO, World, render
 from .parser import read
-from .samples import CLIP_FRAMES, CLIP_HOME, Layout, Samples
+from .samples import Samples
 from .text_encoder import build_text_encoder, build_tokenizer
 from .trainer import Stage
 
@@ -58,6 +60,10 @@ class FlowStage(Stage):
             guidance_embeds=False,
         ).use_plans(materialised)
         self.auxiliary = AuxiliaryHead(width=width, out_channels=codec.channels, block=config.auxiliary_block)
+        self.siamese = None
+        if config.tasks.get("layout"):
+            self.siamese = SiameseBranch.of(self.transformer)
+            self.siamese.kernel = materialised
         # Training only: what the renderer knows of each token, read from the auxiliary head's block.
         self.labels = nn.Linear(width, len(world.colours) + len(world.shapes))
         self._initialise()
@@ -87,27 +93,28 @@ class FlowStage(Stage):
     def matrices(self) -> list[nn.Parameter]:
         """Matrices inside the blocks of both networks."""
         blocks = (*self.transformer.transformer_blocks, *self.transformer.single_transformer_blocks)
-        inside = [p for block in (*blocks, *self.text.model.layers) for p in block.parameters()]
+        beside = self.siamese.attentions if self.siamese is not None else ()
+        inside = [p for block in (*blocks, *beside, *self.text.model.layers) for p in block.parameters()]
         return [p for p in inside if p.ndim == 2]
 
     # ------------------------------------------------------------ one batch
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Velocity losses of one batch of `samples.py`, over the tokens that are made; `main` also by task."""
-        layout: Layout = batch["layout"]
+        form: Form = batch["form"]
         clean = self.clean(batch)
-        plan, tap = layout.plan(self.config.prompt_tokens), self.config.auxiliary_block
+        plan, tap = form.plan(self.config.prompt_tokens), self.config.auxiliary_block
         given = batch.get("given")
         times = batch["times"][:, None]
         made = torch.ones_like(clean[..., 0], dtype=torch.bool)
         if given is not None:
             made = ~given[:, plan.context_tokens :]
             times = times * made
-        keep = self.kept(layout, plan, int(batch["index"][0]), clean.device)
+        keep = self.kept(form, plan, int(batch["index"][0]), clean.device)
         # Only the usual shapes are worth a compilation.
-        with torch.compiler.set_stance("default" if layout.home else "force_eager"):
-            context = self.prompts.encode(batch["ids"], batch["mask"])
-            context = context.reshape(len(clean), -1, context.shape[-1])
+        with torch.compiler.set_stance("default" if form.home else "force_eager"):
+            features = self.prompts.encode(batch["ids"], batch["mask"]).unflatten(0, (len(clean), -1))  # [B, S, L, X]
+            context = features[:, : plan.context_tokens // self.config.prompt_tokens].flatten(1, 2)
             output = self.transformer(
                 torch.lerp(clean, batch["noise"], times[..., None].expand_as(clean)),
                 context,
@@ -117,6 +124,7 @@ class FlowStage(Stage):
                 keep=keep,
                 auxiliary=self.auxiliary,
                 taps=(tap,),
+                siamese=self.told_boxes(batch, features),
             )
         target = batch["noise"] - clean
         if keep is not None:
@@ -126,7 +134,7 @@ class FlowStage(Stage):
         main = each.mean()
         losses = {"total": main + self.config.auxiliary_weight * auxiliary, "main": main, "auxiliary": auxiliary}
         whole = made.all(1)
-        for name, chosen in ((layout.task, whole), (f"{layout.task}_given", ~whole)):
+        for name, chosen in ((form.task, whole), (f"{form.task}_given", ~whole)):
             if chosen.any():
                 losses[name] = each[chosen].mean().detach()
         if "labels" in batch:
@@ -137,14 +145,21 @@ class FlowStage(Stage):
             losses["total"] = losses["total"] + self.config.labels_weight * losses["labels"]
         return losses
 
-    def kept(self, layout: Layout, plan: TokenPlan, seed: int, device: torch.device) -> Tensor | None:
+    def told_boxes(self, batch: dict[str, Any], features: Tensor) -> Layout | None:
+        """A layout's boxes for the siamese branch; `features` [B, 1 + K, L, X] are of the whole and of each box."""
+        if "boxes" not in batch or self.siamese is None:
+            return None
+        words = batch["mask"].unflatten(0, features.shape[:2])[:, 1:]
+        return Layout(self.siamese, batch["boxes"], mean_words(features[:, 1:], words), batch["present"])
+
+    def kept(self, form: Form, plan: TokenPlan, seed: int, device: torch.device) -> Tensor | None:
         """[K] picture tokens of a batch that deferred masking leaves, as many of each scene; None for all."""
-        if layout.task != "scenes" or not self.config.drop_tokens:
+        if form.task != "scenes" or not self.config.drop_tokens:
             return None
         generator = torch.Generator().manual_seed(seed)
         found, start = [], 0
-        for frames in layout.lengths:
-            tokens = frames * layout.h * layout.w
+        for frames in form.lengths:
+            tokens = frames * form.h * form.w
             count = max(1, round(tokens * (1 - self.config.drop_tokens)))
             found.append(start + torch.randperm(tokens, generator=generator)[:count].sort().values)
             start += tokens
@@ -156,9 +171,9 @@ class FlowStage(Stage):
         if "clean" in batch:
             tokens: Tensor = batch["clean"]
             return tokens
-        frames = batch["frames"].float() / 255
-        tokens = self.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).flatten(1, 2)
-        store = self.source.store(batch["layout"])
+        device = batch["noise"].device
+        tokens = torch.cat([self.encode(piece.to(device).float() / 255) for piece in batch["pieces"]], 1)
+        store = self.source.store(batch["form"])
         if store:
             # What is trained on is what a later epoch reads back.
             tokens = tokens.half().float()
@@ -166,9 +181,11 @@ class FlowStage(Stage):
             store.put(batch["index"].tolist(), torch.cat(rows, -1))
         return tokens
 
-    def encode(self, picture: Tensor) -> Tensor:
-        """[B, 3, H, W] opaque pictures in 0..1 to clean tokens [B, N, C]."""
-        tokens: Tensor = self.frozen["codec"].encode(torch.cat([picture, torch.ones_like(picture[:, :1])], 1))
+    def encode(self, pictures: Tensor) -> Tensor:
+        """[B, F, 3 or 4, H, W] in 0..1, premultiplied where there is an alpha, to clean tokens [B, N, C]."""
+        if pictures.shape[2] == 3:
+            pictures = torch.cat([pictures, torch.ones_like(pictures[:, :, :1])], 2)
+        tokens: Tensor = self.frozen["codec"].encode(pictures)
         return tokens.float()
 
     # ------------------------------------------------------------ looking at it
@@ -210,7 +227,7 @@ class FlowStage(Stage):
         world = replace(self.world, seed=77, split="unseen")
         scenes = [world.scene(i) for i in range(64)]
         picture = render(scenes, 128, 128, layered=False).picture.to(next(self.parameters()).device)
-        clean = self.encode(picture)
+        clean = self.encode(picture[:, None])
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(5)).to(clean)
         t = ((torch.arange(64) + 0.5) / 64).to(clean)
         ids, mask = self.prompts.tokenize([scene.caption for scene in scenes])

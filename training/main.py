@@ -125,3 +125,6 @@ def take_weights(stage: FlowStage, name: str) -> None:
     gather(stage.text, deep, stage.config)
     head = type(stage.auxiliary).from_pretrained(folder, subfolder="auxiliary", dtype=torch.float32, **options)
     stage.auxiliary.load_state_dict(head.state_dict())
+    if stage.siamese is not None and (folder / "siamese").is_dir():
+        branch = type(stage.siamese).from_pretrained(folder, subfolder="siamese", dtype=torch.float32, **options)
+        stage.siamese.load_state_dict(branch.state_dict())

@@ -8,6 +8,7 @@ Shape letters: F frames, h and w tokens; B samples, N tokens.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,24 @@ def hole(rng: random.Random, h: int, w: int, box: tuple[float, float, float, flo
     right = min(w, int(np.ceil((x1 + 0.03) * w)) + rng.randint(0, 1))
     given[:, top : max(bottom, top + 1), left : max(right, left + 1)] = False
     return given
+
+
+def layer_mask(rng: random.Random, canvas: int, layers: Sequence[int]) -> Mask:
+    """[N] given tokens of a stack: composite and background of `canvas` tokens each, then the layers.
+
+    Half of the time nothing is given; else the composite, or all but it and one of the rest, or the background.
+    """
+    parts = [canvas, canvas, *layers]
+    dice = rng.random()
+    given = [False] * len(parts)
+    if 0.5 <= dice < 0.75:
+        given[0] = True
+    elif 0.75 <= dice < 0.9:
+        given = [False] + [True] * (len(parts) - 1)
+        given[rng.randrange(1, len(parts))] = False
+    elif dice >= 0.9:
+        given[1] = True
+    return np.repeat(given, parts)
 
 
 def masked_mean(error: Tensor, made: Tensor) -> Tensor:

@@ -1,113 +1,63 @@
 """Batches for the transformer: frames, captions, masks, times, noise and label maps, as pure functions of the step.
 
-Every task of training is a `Layout` of tokens and a way to draw samples for it; the plan comes from the pipelines'
+Every task of training is a `Form` of tokens and a way to draw samples for it; the plan comes from the pipelines'
 own functions. Nothing here knows the model, so that other processes can draw batches ahead.
 Shape suffixes: B samples, S prompts of a sample, F frames, N picture tokens, L prompt tokens, C numbers in a token.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.plan import TokenPlan
-from pipelines.masked import masked_plan
-from pipelines.scenes import scenes_plan
-from pipelines.text import text_plan
-
+from .arrangement import (
+    MOST,
+    Box,
+    contradicted,
+    fill,
+    global_prompt,
+    named,
+    overlapping,
+    shaken,
+    token_boxes,
+    within,
+)
 from .config import FlowConfig
-from .masks import Mask, clip_mask, hole, picture_mask
+from .forms import CLIP_FRAMES, CLIP_HOME, CLIP_SIZES, FPS, HOME, LENGTHS, SIZES, Form, Task
+from .masks import Mask, clip_mask, hole, layer_mask, picture_mask
 from .papercut import Scene, Thing, World, frames_of, render
+from .store import TokenStore, fingerprint
 
-FPS = 8  # of all clips in training
-HOME = (8, 8)  # tokens down and across of pictures: 128x128 pixels
-# Of clips: 96x96 pixels, a second. At 64x64 a small shape is one token, and the autoencoder blurs its outline.
-CLIP_HOME, CLIP_FRAMES = (6, 6), 8
-CLIP_SIZES = ((4, 4), (8, 8), (6, 8), (8, 6))  # other sizes of clips
-# Other sizes of pictures that training mixes in.
-SIZES = ((4, 4), (6, 6), (10, 10), (12, 12), (8, 12), (12, 8), (6, 10), (10, 6), (4, 8), (8, 4), (4, 12), (12, 4))
-LENGTHS = (4, 5, 6, 10, 12, 16)  # other lengths of clips
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What decides the plan of a batch: its task, tokens down and across, and frames of each scene."""
-
-    task: Literal["picture", "masked", "reference", "video", "scenes"]
-    h: int
-    w: int
-    lengths: tuple[int, ...] = (1,)
-
-    @property
-    def reference(self) -> tuple[int, int] | None:
-        """Tokens down and across of the reference picture."""
-        return (self.h, self.w) if self.task == "reference" else None
-
-    @property
-    def frames(self) -> int:
-        """Pictures of a sample, the reference picture among them."""
-        return sum(self.lengths) + (self.reference is not None)
-
-    @property
-    def home(self) -> bool:
-        """Whether this is the shape that most batches of the task have: worth a compilation and a place in a store."""
-        if self.task in ("video", "scenes"):
-            return (self.h, self.w) == CLIP_HOME and set(self.lengths) == {CLIP_FRAMES} and len(self.lengths) < 4
-        return (self.h, self.w) == HOME
-
-    def plan(self, prompt_tokens: int) -> TokenPlan:
-        """The plan as the task's pipeline makes it; which tokens are given differs between samples."""
-        if self.task == "scenes":
-            return scenes_plan(prompt_tokens, self.h, self.w, self.lengths)
-        if self.reference:
-            return masked_plan(prompt_tokens, self.h, self.w, 1, bytes(self.h * self.w), self.reference)
-        return text_plan(prompt_tokens, self.h, self.w, self.lengths[0])
+LABELLED = ("picture", "video", "layout", "layered")
+COUNTS = (1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 8, MOST)  # of boxes
+MECHANISMS = ((True, False), (True, True), (False, True))  # a prompt for each box in the plan, and the siamese branch
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: what its pictures show, what it is told, and what of its picture stream is given."""
+    """One sample: what its pictures show, what it is told, and what of its picture stream is given.
+
+    Attributes:
+        frames: one scene a picture; the scene of a stack of layers.
+        captions: one for each prompt.
+        given: [N]; all False is plain generation.
+        prompts_given: the same of each prompt in the plan.
+        boxes: of a layout, in 0..1.
+    """
 
     frames: tuple[Scene, ...]
     captions: tuple[str, ...]
-    given: Mask  # [N]; all False is plain generation
+    given: Mask
     prompts_given: tuple[bool, ...] = (False,)
-
-
-class TokenStore:
-    """Clean tokens and label maps of a pool of samples in a file, so that each is rendered and encoded once.
-
-    A cache and nothing more: a run without it, or with another machine's, draws the same batches.
-
-    Args:
-        path: of the array; made where it is missing.
-        shape: [pool, N, C + labels].
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows = np.memmap(path, np.float16, "r+" if path.exists() else "w+", shape=shape)
-
-    def get(self, indices: Sequence[int]) -> Tensor | None:
-        """[B, N, C + labels] in float32; None when one of them is not there."""
-        found = self.rows[list(indices)]
-        # Tokens are never all zero; a row is written at once, so its end tells of the whole.
-        if not found[:, -1].any(axis=-1).all():
-            return None
-        return torch.from_numpy(found).float()
-
-    def put(self, indices: Sequence[int], rows: Tensor) -> None:
-        """Keep [B, N, C + labels]."""
-        self.rows[list(indices)] = rows.cpu().numpy()
+    boxes: tuple[Box, ...] = ()
 
 
 class Samples:
@@ -133,70 +83,85 @@ class Samples:
         # Where a picture is given in part, the given part tells where things are: no place needs to be usual.
         self.anywhere = replace(world, placement="anywhere")
         self.names = (*world.colours, *world.shapes)
-        self.stores: dict[Layout, TokenStore] = {}
+        self.stores: dict[Form, TokenStore] = {}
 
     def __call__(self, step: int) -> dict[str, Any]:
         """One batch; samples of more tokens come in smaller batches.
 
         Returns:
-            layout; frames [B, F, 3, H, W] in uint8, or clean [B, N, C] where the store has all of them; times [B];
-            noise [B, N, C]; ids and mask [B * S, L]; index [B]; labels [B, N, colours + shapes], while the label loss
-            is on and the task has them; given [B, S * L + N], but for plain pictures.
+            form; pieces, a tuple of [B, F, 3 or 4, H, W] in uint8, which together are the picture stream, or clean
+            [B, N, C] where the store has all of them; times [B]; noise [B, N, C]; ids and mask [B * S, L]; index [B];
+            labels [B, N, colours + shapes], while the label loss is on and the task has them; given [B, S * L + N],
+            but for plain pictures; boxes [B, K, 4] and present [B, K], where the siamese branch is trained.
         """
-        layout = self.layout(step)
-        tokens = layout.frames * layout.h * layout.w
-        prompts = len(layout.lengths)
-        count = max(1, round(self.config.loop.batch * 88 / (tokens + prompts * self.config.prompt_tokens)))
+        form = self.form(step)
+        tokens = form.tokens
+        count = max(1, round(self.config.loop.batch * 88 / (tokens + form.prompts * self.config.prompt_tokens)))
         indices = self.indices(step, count)
-        samples = [self.sample(layout, index, random.Random(f"{self.world.seed} {step} {index}")) for index in indices]
+        samples = [self.sample(form, index, random.Random(f"{self.world.seed} {step} {index}")) for index in indices]
         generator = torch.Generator().manual_seed((self.world.seed << 40) + step)
         ids, mask = self.tokenize([caption for sample in samples for caption in sample.captions])
         batch: dict[str, Any] = {
-            "layout": layout,
+            "form": form,
             "index": torch.tensor(indices),
-            "times": self.times(count, generator, layout),
+            "times": self.times(count, generator, form),
             "noise": torch.randn((count, tokens, self.channels), generator=generator),
             "ids": ids,
             "mask": mask,
         }
         given = torch.from_numpy(np.stack([_given(sample, self.config.prompt_tokens) for sample in samples]))
-        if layout.task != "picture":  # also where nothing is given: one shape less to compile for
+        if form.task != "picture":  # also where nothing is given: one shape less to compile for
             batch["given"] = given
         # Alignment helps early and binds late (HASTE, 2505.16792), so it is switched off.
-        labelled = layout.task in ("picture", "video") and step < self.config.labels_until * self.config.loop.steps
-        store = self.store(layout)
+        labelled = form.task in LABELLED and step < self.config.labels_until * self.config.loop.steps
+        store = self.store(form)
         kept = store.get(indices) if store else None
         if kept is not None:
             batch["clean"] = kept[..., : self.channels]
             if labelled:
                 batch["labels"] = kept[..., self.channels :]
         else:
-            batch["frames"] = self.pictures(samples, layout)
+            batch["pieces"] = self.pieces(samples, form)
             if labelled or (store and store.rows.shape[-1] > self.channels):
-                batch["labels"] = self.label_map(samples, layout)
+                batch["labels"] = self.label_map(samples, form)
+        if form.siamese:
+            batch["boxes"] = torch.tensor([sample.boxes for sample in samples])
+            told = torch.tensor([[bool(caption) for caption in sample.captions[1:]] for sample in samples])
+            batch["present"] = told
         return batch
 
     # ------------------------------------------------------------ what a batch is of
 
-    def layout(self, step: int) -> Layout:
+    def form(self, step: int) -> Form:
         """The task and the shape of this step: other sizes and lengths join once the home sizes stand."""
-        rng = random.Random(f"{self.world.seed} layout {step}")
+        rng = random.Random(f"{self.world.seed} form {step}")
         shares = {name: share for name, share in self.config.tasks.items() if share}
-        task: Any = rng.choices(tuple(shares), tuple(shares.values()))[0]
+        task: Task = rng.choices(tuple(shares), tuple(shares.values()))[0]
         early = step < self.config.other_sizes_from * self.config.loop.steps
         usual = early or rng.random() >= self.config.other_sizes
         if task == "picture":
-            return Layout(task, *(HOME if usual else rng.choice(SIZES)))
+            return Form(task, *(HOME if usual else rng.choice(SIZES)))
         if task == "video":
             if usual:
-                return Layout(task, *CLIP_HOME, (CLIP_FRAMES,))
+                return Form(task, *CLIP_HOME, (CLIP_FRAMES,))
             if rng.random() < 0.5:
-                return Layout(task, *rng.choice(CLIP_SIZES), (CLIP_FRAMES,))
-            return Layout(task, *CLIP_HOME, (rng.choice(LENGTHS),))
+                return Form(task, *rng.choice(CLIP_SIZES), (CLIP_FRAMES,))
+            return Form(task, *CLIP_HOME, (rng.choice(LENGTHS),))
         if task == "scenes":
             count = rng.choice((2, 3))
-            return Layout(task, *CLIP_HOME, (CLIP_FRAMES,) * count if usual else tuple(rng.choices(LENGTHS, k=count)))
-        return Layout(task, *HOME)
+            return Form(task, *CLIP_HOME, (CLIP_FRAMES,) * count if usual else tuple(rng.choices(LENGTHS, k=count)))
+        if task in ("layout", "layered"):
+            return self._arranged(task, rng)
+        return Form(task, *HOME)
+
+    def _arranged(self, task: Task, rng: random.Random) -> Form:
+        """A form of its own for nearly every step: samples of a batch share the grid's boxes and little else."""
+        overlap = rng.random() < 0.5
+        boxes = token_boxes(rng, *HOME, rng.choice(COUNTS), overlap)
+        if task == "layered":
+            return Form(task, *HOME, boxes=boxes, prompted=rng.random() < 0.5)
+        prompted, siamese = rng.choice(MECHANISMS)
+        return Form(task, *HOME, boxes=boxes, prompted=prompted, siamese=siamese)
 
     def indices(self, step: int, count: int) -> list[int]:
         """Which scenes a step draws: new ones for ever, or those of the pool, epoch by epoch."""
@@ -204,56 +169,84 @@ class Samples:
             return [step * 2 * self.config.loop.batch + i for i in range(count)]
         return [(step * count + i) % self.config.pool for i in range(count)]
 
-    def store(self, layout: Layout) -> TokenStore | None:
-        """The store of a layout, where the run keeps one."""
-        if not (self.config.pool and self.scratch and layout.home):
+    def store(self, form: Form) -> TokenStore | None:
+        """The store of a form, where the run keeps one."""
+        if not (self.config.pool and self.scratch and form.home):
             return None
-        if layout not in self.stores:
-            labels = len(self.names) if layout.task in ("picture", "video") else 0
-            shape = (self.config.pool, layout.frames * layout.h * layout.w, self.channels + labels)
-            name = f"{layout.task}-{len(layout.lengths)}-{_fingerprint(self.world)}-{self.config.pool}.f16"
-            self.stores[layout] = TokenStore(self.scratch / "tokens" / name, shape)
-        return self.stores[layout]
+        if form not in self.stores:
+            labels = len(self.names) if form.task in LABELLED else 0
+            shape = (self.config.pool, form.tokens, self.channels + labels)
+            name = f"{form.task}-{len(form.lengths)}-{fingerprint(self.world)}-{self.config.pool}.f16"
+            self.stores[form] = TokenStore(self.scratch / "tokens" / name, shape)
+        return self.stores[form]
 
     # ------------------------------------------------------------ what a sample is
 
-    def sample(self, layout: Layout, index: int, rng: random.Random) -> Sample:
+    def sample(self, form: Form, index: int, rng: random.Random) -> Sample:
         """Sample `index`: its pictures depend on nothing else, its words and its mask on `rng` too."""
-        short = min(layout.h, layout.w)
-        aspect = (layout.w / short, layout.h / short)
-        tokens = layout.frames * layout.h * layout.w
-        if layout.task == "picture":
+        short = min(form.h, form.w)
+        aspect = (form.w / short, form.h / short)
+        tokens = form.tokens
+        if form.boxes:
+            return self._of_boxes(form, index, rng, aspect)
+        if form.task == "picture":
             scene = self.world.scene(index, aspect)
             return Sample((scene,), (self.tell(scene, rng),), np.zeros(tokens, bool))
-        if layout.task == "video":
+        if form.task == "video":
             scene = self.world.clip(index, aspect)
             given = np.zeros(tokens, bool)
             if rng.random() < self.config.clips_masked:
-                given = clip_mask(rng, layout.frames, layout.h, layout.w).reshape(-1)
-            return Sample(tuple(frames_of(scene, layout.frames, FPS)), (self.tell(scene, rng),), given)
-        if layout.task == "scenes":
-            return self._story(layout, self.world.story(index, len(layout.lengths), aspect), rng)
+                given = clip_mask(rng, form.frames, form.h, form.w).reshape(-1)
+            return Sample(tuple(frames_of(scene, form.frames, FPS)), (self.tell(scene, rng),), given)
+        if form.task == "scenes":
+            return self._story(form, self.world.story(index, len(form.lengths), aspect), rng)
         scene = self.anywhere.scene(index, aspect)
         # The sample's pictures must not depend on `rng`: a store may hold them already.
         thing = random.Random(index).choice(scene.things)
         box = _box(thing, aspect)
-        if layout.task == "masked":
-            given = picture_mask(rng, layout.h, layout.w, box).reshape(-1)
+        if form.task == "masked":
+            given = picture_mask(rng, form.h, form.w, box).reshape(-1)
             return Sample((scene,), (self.tell(scene, rng),), given)
         ground = random.Random(index + 1).choice([colour for colour in self.world.colours if colour != thing.colour])
         alone = Scene((replace(thing, x=aspect[0] / 2, y=aspect[1] / 2),), ground)
         told = "" if rng.random() < 0.6 else self.tell(scene, rng)
-        given = np.concatenate([hole(rng, layout.h, layout.w, box).reshape(-1), np.ones(layout.h * layout.w, bool)])
+        given = np.concatenate([hole(rng, form.h, form.w, box).reshape(-1), np.ones(form.h * form.w, bool)])
         return Sample((scene, alone), (told,), given)
 
-    def _story(self, layout: Layout, story: tuple[Scene, ...], rng: random.Random) -> Sample:
+    def _story(self, form: Form, story: tuple[Scene, ...], rng: random.Random) -> Sample:
         """Scenes of one subject: mostly the last is made and the others are given, as they are when one renders."""
         count = len(story)
         first = 0 if rng.random() < 0.3 else rng.choice((count - 1, count - 1, max(1, count - 2)))
         scenes_given = [i < first for i in range(count)]
-        frames = [still for scene, f in zip(story, layout.lengths, strict=True) for still in frames_of(scene, f, FPS)]
-        given = np.repeat(scenes_given, [f * layout.h * layout.w for f in layout.lengths])
+        frames = [still for scene, f in zip(story, form.lengths, strict=True) for still in frames_of(scene, f, FPS)]
+        given = np.repeat(scenes_given, [f * form.h * form.w for f in form.lengths])
         return Sample(tuple(frames), tuple(self.tell(scene, rng) for scene in story), given, tuple(scenes_given))
+
+    def _of_boxes(self, form: Form, index: int, rng: random.Random, aspect: tuple[float, float]) -> Sample:
+        """A layout or a stack of layers: what fills the boxes, what is said of the whole and of each."""
+        own = random.Random(f"{self.world.seed} {index} {form.boxes}")
+        if form.task == "layered":
+            boxes = tuple(within(box, form.h, form.w) for box in form.boxes)
+        else:
+            boxes = tuple(shaken(own, box, form.h, form.w) for box in form.boxes)
+        scene = fill(own, self.world, boxes, overlapping(form.boxes), aspect)
+        dice = rng.random()
+        if dice < self.config.caption_drop:
+            told = ""
+        elif form.prompts > 1 and dice < self.config.caption_drop + 0.15:
+            told = contradicted(rng, scene, self.world)
+        else:
+            told = global_prompt(scene) if form.prompts == 1 or rng.random() < 0.5 else f"shapes {scene.ground_words}"
+        each = [named(thing) for thing in scene.things] if form.prompts > 1 else []
+        if dice < self.config.caption_drop:
+            each = [""] * len(each)  # the unconditional half knows neither
+        elif form.task == "layout":
+            each = [caption if rng.random() >= self.config.box_drop else "" for caption in each]
+        given = np.zeros(form.tokens, bool)
+        if form.task == "layered":
+            given = layer_mask(rng, form.h * form.w, [(y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in form.boxes])
+        prompts = 1 + len(form.boxes) if form.prompted else 1
+        return Sample((scene,), (told, *each), given, (False,) * prompts, boxes)
 
     def tell(self, scene: Scene, rng: random.Random) -> str:
         """What a sample is told: the whole, a paraphrase, the short form or nothing."""
@@ -270,30 +263,59 @@ class Samples:
 
     # ------------------------------------------------------------ tensors
 
-    def pictures(self, samples: Sequence[Sample], layout: Layout) -> Tensor:
-        """[B, F, 3, H, W] in uint8."""
+    def pieces(self, samples: Sequence[Sample], form: Form) -> tuple[Tensor, ...]:
+        """[B, F, 3, H, W] in uint8; of a stack composite and background, then each layer's [B, 1, 4, H', W']."""
+        if form.task == "layered":
+            return self._stack(samples, form)
         stills = [still for sample in samples for still in sample.frames]
-        drawn = render(stills, 16 * layout.h, 16 * layout.w, layered=False).picture
-        return (drawn * 255).round().byte().unflatten(0, (len(samples), -1))
+        drawn = render(stills, 16 * form.h, 16 * form.w, layered=False).picture
+        return (_bytes(drawn).unflatten(0, (len(samples), -1)),)
 
-    def label_map(self, samples: Sequence[Sample], layout: Layout) -> Tensor:
-        """[B, N, colours + shapes] the share of each token that things of each colour, and of each shape, cover."""
+    def _stack(self, samples: Sequence[Sample], form: Form) -> tuple[Tensor, ...]:
+        """Layers are cut to their boxes, and the composite is what they then compose to."""
+        layers = render([sample.frames[0] for sample in samples], 16 * form.h, 16 * form.w).layers
+        composite = background = layers[:, 0, :3]
+        cut = []
+        for k, box in enumerate(form.boxes, 1):
+            y0, x0, y1, x1 = (16 * edge for edge in box)
+            layer = layers[:, k, :, y0:y1, x0:x1]
+            composite = composite.clone()
+            below = composite[:, :, y0:y1, x0:x1]
+            composite[:, :, y0:y1, x0:x1] = layer[:, :3] + below * (1 - layer[:, 3:])
+            cut.append(_bytes(layer)[:, None])
+        return (_bytes(torch.stack([composite, background], 1)), *cut)
+
+    def label_map(self, samples: Sequence[Sample], form: Form) -> Tensor:
+        """[B, N, colours + shapes] the share of each token that things of each colour, and of each shape, cover.
+
+        In a stack, composite and layers; nothing covers the background.
+        """
         stills = [still for sample in samples for still in sample.frames]
-        cover = render(stills, 4 * layout.h, 4 * layout.w).coverage
-        cover = F.avg_pool2d(cover, 4).flatten(2)
-        found = torch.zeros(len(stills), layout.h * layout.w, len(self.names))
+        cover = render(stills, 4 * form.h, 4 * form.w).coverage
+        cover = F.avg_pool2d(cover, 4)  # [stills, things, h, w]
+        found = torch.zeros(len(stills), form.h, form.w, len(self.names))
         for b, still in enumerate(stills):
             for k, thing in enumerate(still.things):
                 for name in (thing.colour, thing.shape):
-                    found[b, :, self.names.index(name)] += cover[b, k]
-        return found.clamp(max=1).unflatten(0, (len(samples), -1)).flatten(1, 2)
+                    found[b, ..., self.names.index(name)] += cover[b, k]
+        found = found.clamp(max=1).unflatten(0, (len(samples), -1)).flatten(1, 3)
+        if form.task != "layered":
+            return found
+        parts = [found, torch.zeros_like(found)]
+        for k, (y0, x0, y1, x1) in enumerate(form.boxes):
+            own = torch.zeros(len(samples), y1 - y0, x1 - x0, len(self.names))
+            for b, sample in enumerate(samples):
+                for name in (sample.frames[0].things[k].colour, sample.frames[0].things[k].shape):
+                    own[b, ..., self.names.index(name)] = cover[b, k, y0:y1, x0:x1]
+            parts.append(own.flatten(1, 2))
+        return torch.cat(parts, 1)
 
-    def times(self, count: int, generator: torch.Generator, layout: Layout) -> Tensor:
+    def times(self, count: int, generator: torch.Generator, form: Form) -> Tensor:
         """[B] stratified times: logit-normal (SD3, 2403.03206), one in ten uniform so that both ends are seen.
 
         Frames tell of each other, so a clip needs more noise to hide as much (the shift of SD3, section 5.3.2).
         """
-        mean = self.config.time_mean + (self.config.clip_shift if layout.task in ("video", "scenes") else 0.0)
+        mean = self.config.time_mean + (self.config.clip_shift if form.task in ("video", "scenes") else 0.0)
         strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
         normal = torch.special.ndtri(strata.clamp(1e-4, 1 - 1e-4))
         logit_normal = torch.sigmoid(mean + self.config.time_std * normal)
@@ -301,13 +323,8 @@ class Samples:
         return torch.where(torch.rand(count, generator=generator) < 0.1, uniform, logit_normal)
 
 
-def _fingerprint(world: World) -> str:
-    """Short hash of a world and of the code that draws it: a store of other scenes is another store."""
-    parts = [repr(world).encode()]
-    parts += [
-        (Path(__file__).parent / f"{name}.py").read_bytes() for name in ("papercut", "scene", "motion", "drawing")
-    ]
-    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
+def _bytes(colours: Tensor) -> Tensor:
+    return (colours * 255).round().byte()
 
 
 def _given(sample: Sample, prompt_tokens: int) -> Mask:
