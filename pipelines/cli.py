@@ -1,4 +1,4 @@
-"""The command line: `diorama render`, `diorama train`, `diorama studio`.
+"""The command line: `diorama render`, `diorama design`, `diorama train`, `diorama studio`.
 
 Nothing heavy is imported at the top, so that `diorama --help` answers at once.
 """
@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None, engine: tuple[Renderer, Groups] | No
         args = _parser().parse_args(words)
         if args.command == "train":
             return _train(args)
+        if args.command == "design":
+            return _design(args)
         return _render(args, engine)
     except (Refusal, Refused) as refusal:
         print(f"diorama: {refusal}", file=sys.stderr)
@@ -72,6 +74,22 @@ def _parser() -> argparse.ArgumentParser:
         help="jobs rendered at once (default: 4)",
     )
     render.add_argument("--quiet", action="store_true", help="say only what went wrong")
+
+    design = commands.add_parser(
+        "design", help="propose boxes or layers for a prompt, as a job file to edit", allow_abbrev=False
+    )
+    design.add_argument("prompt", metavar="PROMPT", help="the whole picture in words")
+    design.add_argument("--task", choices=("layout", "layered"), default="layout", help="what for (default: layout)")
+    design.add_argument(
+        "--size", nargs=2, type=_count, default=(128, 128), metavar=("W", "H"), help="pixels (default: 128 128)"
+    )
+    design.add_argument(
+        "--endpoint", metavar="URL", help="OpenAI-compatible base URL to ask, or a YAML file that has it"
+    )
+    design.add_argument("--endpoint-model", metavar="NAME", help="the endpoint's model")
+    design.add_argument("--key-variable", metavar="NAME", help="environment variable that holds the endpoint's key")
+    design.add_argument("--allow-http", action="store_true", help="let prompt and key go over a network unencrypted")
+    design.add_argument("--out", type=Path, metavar="FILE", help="new job file (default: standard output)")
 
     train = commands.add_parser("train", help="train a checkpoint", allow_abbrev=False)
     train.add_argument("run", type=Path, metavar="RUN.yaml", help="the run: data, stages, schedule")
@@ -131,6 +149,29 @@ def _train(args: argparse.Namespace) -> int:
     # place from which a person reaches both.
     training = importlib.import_module("training.main")
     return int(training.train(args.run, device=args.device, stop_after=args.stop_after) or DONE)
+
+
+def _design(args: argparse.Namespace) -> int:
+    from pipelines.atomic import write_bytes
+    from pipelines.chat import NoAnswer, named_endpoint
+    from pipelines.designer import propose
+
+    endpoint = named_endpoint(args.endpoint, args.endpoint_model, args.key_variable, args.allow_http)
+    if args.out is not None and (args.out.exists() or not args.out.parent.is_dir()):
+        raise Refusal("--out", f"expected a new file in a folder that is there, got {str(args.out)!r}; choose another")
+    try:
+        proposal = propose(args.prompt, args.task, size=tuple(args.size), endpoint=endpoint)
+    except NoAnswer as problem:  # the input was fine
+        print(f"diorama: {problem}", file=sys.stderr)
+        return FAILED
+    if args.out is None:
+        print(proposal.yaml(ascii_only=(sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")), end="")
+        return DONE
+    try:
+        write_bytes(args.out, proposal.yaml().encode())
+    except OSError as error:
+        raise Refusal("--out", f"{str(args.out)!r} can not be written: {error.strerror}; choose another") from None
+    return DONE
 
 
 def _studio(words: Sequence[str]) -> int:
