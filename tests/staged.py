@@ -13,12 +13,13 @@ from typing import Any
 import httpx
 import numpy as np
 from gradio_client import Client
+from PIL import Image
 
 import app
 from pipelines.engine import Engine
-from pipelines.estimate import Rendered
-from pipelines.job import Job, Refusal, ScenesJob, TextJob
-from pipelines.media import write_picture, write_video
+from pipelines.estimate import Attachment, Rendered
+from pipelines.job import Job, LayeredJob, LayoutJob, Refusal, ScenesJob, TextJob
+from pipelines.media import read_picture, write_picture, write_video
 from pipelines.queue import Queue
 from tests.paced import PATIENCE, PacedEngine, free_port, working
 
@@ -55,6 +56,32 @@ class StagedEngine(PacedEngine):
                 }
                 for number, (start, part) in enumerate(zip(starts, job.scenes, strict=True))
             ]  # fmt: skip
+        if isinstance(job, LayoutJob):
+            record["boxes"] = [
+                {
+                    "box": list(part.box),
+                    "prompt": part.prompt,
+                    "obeyed": round(0.9 - 0.5 * number, 3),
+                    "rival": job.boxes[0].prompt,
+                    "beats_rival": number < 2,
+                }
+                for number, part in enumerate(job.boxes)
+            ]
+            return Rendered(frames, record, None, [Attachment("-boxes.png", 255 - frames[0])])
+        if isinstance(job, LayeredJob):
+            layers = _layers(job, frames[0])
+            flat = Image.fromarray(layers[0])
+            for layer in layers[1:]:
+                flat.alpha_composite(Image.fromarray(layer))
+            names = ["background", *(part.prompt or f"layer {number}" for number, part in enumerate(job.layers, 1))]
+            suffixes = [f"/{number:02d}.png" for number in range(len(layers))]
+            record["layers"] = [
+                {"name": name, "prompt": None, "box": [0, 0, 1, 1], "file": suffix[1:]}
+                for name, suffix in zip(names, suffixes, strict=True)
+            ]
+            files = [Attachment(suffix, layer) for suffix, layer in zip(suffixes, layers, strict=True)]
+            more = [Attachment("/composite.png", frames[0]), Attachment(".psd", b"8BPS"), Attachment(".ora", b"PK")]
+            return Rendered(np.asarray(flat.convert("RGB"))[None], record, None, [*files, *more])
         return Rendered(frames, record, Fraction(8) if job.task == "masked" else None)
 
 
@@ -110,6 +137,23 @@ def video(width: int = 64, height: int = 64, frames: int = 9, fps: int = 8) -> b
         shown = np.stack([_drawn(width, height, number / frames, 2) for number in range(frames)])
         write_video(path, shown, fps, {})
         return path.read_bytes()
+
+
+def _layers(job: LayeredJob, ground: np.ndarray) -> list[np.ndarray]:
+    """[H, W, 4] the background and each layer, a flat colour in its box; what is given is as it is given."""
+    height, width = ground.shape[:2]
+    layers = [np.dstack([ground, np.full((height, width), 255, np.uint8)])]
+    if job.background:
+        layers = [read_picture(Path(job.background))]
+    for number, part in enumerate(job.layers):
+        if part.source:
+            layers.append(read_picture(Path(part.source)))
+            continue
+        x0, y0, x1, y1 = (round(side * size) for side, size in zip(part.box, (width, height) * 2, strict=True))
+        layer = np.zeros((height, width, 4), np.uint8)
+        layer[y0:y1, x0:x1] = [(214, 48, 49, 255), (48, 92, 204, 255), (58, 157, 84, 255)][(number + job.seed) % 3]
+        layers.append(layer)
+    return layers
 
 
 def _drawn(width: int, height: int, time: float, seed: int) -> np.ndarray:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,22 +24,25 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from pipelines.job import MAX_PARTS, Refusal, parse
+from pipelines.job import MAX_PARTS, Refusal, parse, recipe
+from pipelines.media import read_picture
 from pipelines.queue import Queue, Row
 from tests.paced import over, text, working
 from tests.staged import StagedEngine, picture, video
 from tests.test_help import loaded_by
-from ui import masked, scenes, strip, table
+from ui import boxes, layered, layout, masked, scenes, strip, table
 from ui import text as still
 from ui import video as moving
 from ui.desk import worded
 from ui.fields import Form, Unfinished, label_of
 from ui.files import routes
+from ui.overlay import Box, boxes_of, obeyed
 from ui.pace import Pace, measured
 from ui.page import build
 from ui.plan import cost_line, flops, plan_panel, spans
-from ui.result import kind, marks
+from ui.result import facts, kind, marks
 from ui.result import picture as result_of
+from ui.stack import layers_of
 from ui.studio import Studio
 from ui.table import BLANK, edited, rows_of
 from ui.uploads import Uploads
@@ -44,6 +50,7 @@ from ui.uploads import Uploads
 Lay = Callable[[Studio], Form]
 LAYS: Mapping[str, Lay] = {
     "text": still.lay, "video": moving.lay, "scenes": scenes.lay, "masked": lambda studio: masked.Masked(studio).form,
+    "layout": layout.lay, "layered": lambda studio: layered.Layered(studio).form,
 }  # fmt: skip
 SCENES = [{"prompt": "a red star", "frames": 12}, {"prompt": "a blue heart", "frames": 4, "seed": 5}]
 
@@ -313,6 +320,196 @@ def test_only_a_finished_video_can_be_gone_on_from(house: House) -> None:
     assert shown.value == film.id and {id for _, id in shown.choices} == {"", film.id, exact.id}
 
 
+# ------------------------------------------------------------ boxes and layers
+
+BOXES = [
+    {"box": [0.1, 0.1, 0.5, 0.5], "prompt": "a red circle", "negative_prompt": "grey"},
+    {"box": [0.4, 0.4, 1, 0.9], "prompt": "a blue square"},
+]
+
+
+def read_off(drawn: str) -> str:
+    """What the page reads off an editor that nobody touched."""
+    found = re.search(r'data-boxes="([^"]*)"', drawn)
+    assert found is not None
+    return unescape(found[1])
+
+
+def drawn(*rows: dict[str, Any]) -> str:
+    """What the page sends of an editor with these boxes."""
+    return json.dumps([boxes.part_of(**row) for row in rows])
+
+
+def test_boxes_go_back_into_the_editor_they_came_from(given_house: House) -> None:
+    form = given_house.form("layout")
+    wanted = parse({
+        "task": "layout", "prompt": "two things", "boxes": BOXES, "size": [96, 128], "mechanism": "plan",
+        "siamese_until": 0.5, "negative_prompt": "blur",
+    })  # fmt: skip
+    shown = dict(zip([field.name for field in form.fields], form.values(recipe(wanted)), strict=True))
+    assert 'data-width="96" data-height="128"' in shown["boxes"]
+    assert parse(form.job([*shown.values()])) == wanted  # as drawn
+    assert parse(form.job([*(shown | {"boxes": read_off(shown["boxes"])}).values()])) == wanted  # as the page reads it
+
+
+def test_layers_and_what_is_given_go_back_into_the_editor(given_house: House) -> None:
+    form, uploads = given_house.form("layered"), given_house.studio.uploads
+    path = given_house.studio.folder / "layer.png"
+    Image.new("RGBA", (128, 128), (9, 8, 7, 6)).save(path)
+    given, source = uploads.path(uploads.keep_layer(path).id), uploads.path(take(given_house, picture(128, 128)))
+    wanted = parse({
+        "task": "layered", "prompt": "two things", "source": source, "background": source,
+        "layers": [{"box": [0, 0, 0.5, 0.5]}, {"box": [0.25, 0, 1, 1], "prompt": "a star", "source": given}],
+    })  # fmt: skip
+    shown = dict(zip([field.name for field in form.fields], form.values(recipe(wanted)), strict=True))
+    assert parse(form.job([*shown.values()])) == wanted
+
+
+@pytest.mark.parametrize(
+    ("tab", "name", "row", "sentence"),
+    [
+        ("layout", "boxes", {"box": [0, 0, 1, 1], "prompt": " "}, "boxes[0].prompt: expected words, got an empty text"),
+        ("layout", "boxes", {"box": [0.5, 0, 0.2, 1], "prompt": "a"}, "boxes[0].box: expected x0 < x1 and y0 < y1"),
+        ("layout", "boxes", {"box": [0, 0, 2, 1], "prompt": "a"}, "boxes[0].box[2]: expected less than or equal to 1"),
+        ("layout", "boxes", {"box": ["x", 0, 1, 1], "prompt": "a"}, "boxes[0].box[0]: expected a number, got the text"),
+        ("layered", "layers", {"box": [0, 0, 1, 1], "prompt": "", "given": "../../x"}, "layers[0].source: expected a"),
+    ],
+)
+def test_what_is_wrong_with_a_box_names_it(
+    given_house: House, tab: str, name: str, row: dict[str, Any], sentence: str
+) -> None:
+    form = given_house.form(tab)
+    with pytest.raises(Refusal) as refused:
+        parse(form.job(values(form, prompt="a", **{name: drawn(row)})))
+    assert str(refused.value).startswith(sentence)
+    assert label_of(refused.value.field).startswith("Box 1" if tab == "layout" else "Layer 1")
+    beside = [names for names, _ in form.slots].index((name,))
+    assert [bool(html) for html in form.said(refused.value)].index(True) == beside
+
+
+@pytest.mark.parametrize("sent", ["{}x", "[1]", "null x", '{"a": 1}', '[{"prompt": "a"}]', '[{"box": 3}]'])
+def test_boxes_that_are_none_are_refused(sent: str) -> None:
+    with pytest.raises(Refusal, match="boxes: expected a list of boxes, got something else"):
+        boxes.parts_of(sent, "boxes")
+
+
+def test_more_than_fifty_boxes_are_refused(given_house: House) -> None:
+    form = given_house.form("layout")
+    rows = [{"box": [0, 0, 1, 1], "prompt": "a"}] * (MAX_PARTS + 1)
+    with pytest.raises(Refusal, match="boxes: expected at most 50 entries, got 51"):
+        parse(form.job(values(form, prompt="a", boxes=drawn(*rows))))
+
+
+@given(st.text(max_size=40))
+def test_words_in_an_editor_are_never_markup(words: str) -> None:
+    drawn = boxes.editor("layout", [boxes.part_of([0, 0, 1, 1], f'"><script>{words}')], (64, 64), "Box")
+    assert "<script" not in drawn
+    assert json.loads(read_off(drawn))[0]["prompt"] == f'"><script>{words}'
+
+
+def test_a_layout_shows_its_boxes_and_how_well_they_were_obeyed(house: House) -> None:
+    evil = [BOXES[0], {**BOXES[1], "prompt": "<script>"}]
+    row = house.done(parse({"task": "layout", "prompt": "two things", "boxes": evil, "size": [64, 64]}))
+    shown = result_of(row, house.studio.folder)
+    assert shown.count('<i class="tone-') == 2 and "left: 40.00%; top: 40.00%; width: 60.00%" in shown
+    assert ">0.90<" in shown and ">0.40<" in shown and "<script>" not in shown
+    assert f'href="outputs/{row.id}/1"' in facts(row, house.studio.folder)  # the picture with its boxes drawn
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [None, "x", [1], [{}], [{"box": [0, 0, 1]}], [{"box": [0, 0, 2, 1]}], [{"box": [1, 0, 0, 1]}], [{"box": "0011"}]],
+)
+def test_boxes_of_other_records_are_read_with_care(entries: object) -> None:
+    assert boxes_of({"boxes": entries}) == []
+    whole = boxes_of({"boxes": [{"box": [0, 0, 1, 1], "obeyed": "much", "prompt": None}]})
+    assert whole == [Box([0, 0, 1, 1], "", None)]
+
+
+def test_a_box_that_was_not_obeyed_has_an_empty_meter() -> None:
+    entries = [{"box": [0, 0, 1, 1], "prompt": "a", "obeyed": score} for score in (-0.25, 7, float("nan"))]
+    entries[1] |= {"rival": "a <b>", "beats_rival": False}
+    entries[2] |= {"rival": "a star", "beats_rival": True}
+    drawn = obeyed({"boxes": entries})
+    assert "rather “a &lt;b&gt;”" in drawn and "a star" not in drawn
+    assert "width: 0%" in drawn and "\u22120.25" in drawn and "width: 100%" in drawn and drawn.count("<em") == 2
+
+
+STACK = {
+    "task": "layered", "prompt": "two things", "size": [64, 64], "seed": 0,
+    "layers": [{"box": [0, 0, 0.5, 0.5], "prompt": "a red circle"}, {"box": [0.25, 0.25, 1, 1]}],
+}  # fmt: skip
+
+
+def test_a_layered_picture_has_a_panel_with_its_files(house: House) -> None:
+    row = house.done(parse(STACK))
+    shown = result_of(row, house.studio.folder, again=True)
+    places = [int(place) for place in re.findall(r'data-layer="\d" data-src="outputs/\w+/(\d+)"', shown)]
+    assert [Path(row.files[place]).name for place in places] == ["02.png", "01.png", "00.png"]  # top first
+    assert shown.count("data-again") == 3 and "data-again" not in result_of(row, house.studio.folder)
+    told = facts(row, house.studio.folder)
+    assert "PSD</a>" in told and "OpenRaster</a>" in told and f'href="outputs/{row.id}/all.zip"' in told
+    answer = client(house).get(f"/outputs/{row.id}/all.zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+        assert sorted(packed.namelist()) == sorted(row.files) and packed.testzip() is None
+    psd = client(house).get(f"/outputs/{row.id}/{[Path(name).suffix for name in row.files].index('.psd')}")
+    assert psd.headers["content-type"] == "image/vnd.adobe.photoshop"
+    assert psd.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("layers", [None, "x", [1], [{}], [{"file": "../x.png"}], [{"file": "queue.sqlite3"}]])
+def test_layers_of_other_records_are_read_with_care(house: House, layers: object) -> None:
+    assert layers_of(house.done(parse(STACK)), {"layers": layers}) == []
+
+
+def test_one_layer_again_gives_the_others_and_not_the_whole(house: House) -> None:
+    row = house.done(parse(STACK))
+    job = layered.again(house.studio, row.id, 2)
+    first, second = job.layers  # type: ignore[union-attr]
+    assert second.source is None and job.source is None and job.seed != 0  # type: ignore[union-attr]
+    for path, name in ((first.source, "01.png"), (job.background, "00.png")):  # type: ignore[union-attr]
+        file = next(house.studio.folder / file for file in row.files if file.endswith(f"/{name}"))
+        assert np.array_equal(read_picture(Path(str(path))), read_picture(file))
+    behind = layered.again(house.studio, row.id, 0)
+    assert behind.background is None  # type: ignore[union-attr]
+    assert all(part.source for part in behind.layers)  # type: ignore[union-attr]
+    given = house.studio.uploads.folder / Path(str(first.source)).parent.name
+    os.utime(given, (0, 0))
+    id = house.studio.queue.add(job)
+    house.studio.uploads.sweep(house.studio.queue)  # what a job gives deep inside is kept too
+    assert given.is_dir()
+    house.studio.queue.cancel(id)
+    for id, layer in (("nobody", 1), (row.id, 3), (row.id, -1)):
+        with pytest.raises(Refusal, match="expected a layer of a finished picture"):
+            layered.again(house.studio, id, layer)
+    (house.studio.folder / next(file for file in row.files if file.endswith("/01.png"))).unlink()
+    with pytest.raises(Refusal, match="the file of 'a red circle' is gone"):
+        layered.again(house.studio, row.id, 2)
+
+
+def test_a_press_in_the_panel_writes_that_job(house: House) -> None:
+    row, page = house.done(parse(STACK)), house.page()
+    redo = next(each.fn for each in page.fns.values() if each.fn and each.fn.__name__ == "redo")
+    problem, id, *_ = redo(SimpleNamespace(job=row.id, layer=1))
+    made = house.studio.queue.get(id)
+    assert problem == "" and made is not None and made.job["layers"][1]["source"]
+    problem, *_ = redo(SimpleNamespace(job="nobody", layer=1))
+    assert "expected a layer of a finished picture" in problem
+
+
+def test_proposed_boxes_go_into_the_editor_and_nothing_is_rendered(house: House) -> None:
+    with gr.Blocks():
+        form = Form("layout", "layout")
+        field = boxes.BoxField(form, "boxes", (128, 128), "Box")
+    drawn, notes = field.propose("a red circle left of a blue star on a white background", 128, 96.0)
+    found = json.loads(read_off(drawn))
+    assert [each["prompt"] for each in found] == ["a red circle", "a blue star"]
+    assert 'data-height="96"' in drawn and "bad" not in notes
+    skipped, why = field.propose("", 128, 128)
+    assert skipped == gr.skip() and "<b>Prompt:</b>" in why
+    assert house.studio.queue.rows() == []
+
+
 # ------------------------------------------------------------ frames to keep
 
 
@@ -373,10 +570,16 @@ def test_refusals_say_nothing_of_paths(house: House) -> None:
 
 def test_an_unfinished_form_is_not_scolded(house: House) -> None:
     page = house.page()
-    for tab, words in (("text", "The plan"), ("masked", "Give a picture or a video first.")):
+    for tab, words in (
+        ("text", "The plan"), ("masked", "Give a picture or a video first."), ("layout", "Draw a box on the canvas"),
+        ("layered", "Draw a box for each layer"),
+    ):  # fmt: skip
         plan, _, *said = called(page, f"plan_{tab}")(*values(house.form(tab)))
         # What Render said of the missing part stays until it is there.
-        assert words in plan and said == [gr.skip(), *[""] * (len(said) - 1)]
+        assert words in plan and sorted(map(str, said)) == [*[""] * (len(said) - 1), str(gr.skip())]
+    form, blank = house.form("layout"), drawn({"box": [0, 0, 1, 1], "prompt": ""})
+    plan, _, *notes = called(page, "plan_layout")(*values(form, boxes=blank))
+    assert "The plan" in plan and notes == [gr.skip()] * 2 + [""] * (len(notes) - 2)  # words are still to come
     problem, *_ = called(page, "render_masked")(*values(house.form("masked")))
     assert "<b>Picture or video:</b> Give a picture or a video first." in problem
 
@@ -388,6 +591,8 @@ def test_a_press_writes_a_job_of_each_tab(house: House) -> None:
         "video": {"prompt": "a star"},
         "masked": {"source": source, "mask": drawing(128, 96, (0, 0, 50, 50))},
         "scenes": {"scenes": json.dumps([BLANK | {"prompt": "a star"}])},
+        "layout": {"prompt": "two things", "boxes": drawn(*({"box": [0, 0, 1, 1], "prompt": "a"},) * 2)},
+        "layered": {"prompt": "a thing", "layers": drawn({"box": [0, 0, 1, 1], "prompt": ""})},
     }
     for tab, change in changes.items():
         problem, id, easel, *_ = called(page, f"render_{tab}")(*values(house.form(tab), **change))
@@ -464,5 +669,5 @@ def test_places_are_counted_from_one_with_neighbours_together() -> None:
 
 
 def test_the_page_process_checks_every_task_without_torch() -> None:
-    for module in ("ui.page, pipelines.masked, pipelines.scenes, pipelines.text",):
+    for module in ("ui.page, pipelines.masked, pipelines.scenes, pipelines.text, pipelines.layout, pipelines.layered",):
         assert not loaded_by(f"import app, {module}, pipelines.engine") & {"torch", "diffusers", "transformers"}

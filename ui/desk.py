@@ -18,7 +18,7 @@ from pipelines.queue import Row, State
 from pipelines.refusal import Refusal
 from ui.fields import Form, Unfinished, refused
 from ui.plan import cost_line, no_plan, plan_panel
-from ui.result import SEEK, kind
+from ui.result import ACT, kind
 from ui.settings import length, quick
 from ui.status import stage, waiting
 from ui.studio import Studio
@@ -26,6 +26,7 @@ from ui.studio import Studio
 FIRST = "text"  # the tab that is open at the beginning
 PACE = 0.7  # seconds between two looks at the queue
 LOOKED_AT = 100  # rows that are searched for the latest one of a tab
+WORDED = ("scenes", "boxes")  # lists of a job whose parts each need a prompt
 OVER: tuple[State, ...] = ("done", "failed", "cancelled")
 
 # One listener on the part itself, for what stands in it comes and goes.
@@ -45,13 +46,23 @@ LOOK = """() => {
 
 @dataclass(frozen=True)
 class Desk:
-    """A tab that renders: its fields, and the timer that looks at the queue while the tab is open."""
+    """A tab that renders: its fields, its easel, and the timer that looks at the queue while the tab is open."""
 
     form: Form
+    easel: gr.HTML
     timer: gr.Timer
 
 
-def desk(studio: Studio, tab: str, lay: Callable[[Studio], Form], hint: str, opened: Sequence[Any]) -> Desk:
+def desk(
+    studio: Studio,
+    tab: str,
+    lay: Callable[[Studio], Form],
+    hint: str,
+    opened: Sequence[Any],
+    *,
+    wide: bool = False,
+    again: Callable[[str, int], Job] | None = None,
+) -> Desk:
     """Lay a tab out and wire it.
 
     Args:
@@ -60,6 +71,8 @@ def desk(studio: Studio, tab: str, lay: Callable[[Studio], Form], hint: str, ope
         lay: lays the fields out, and returns them.
         hint: what to do when there is nothing on the easel.
         opened: the events at which the tab is opened.
+        wide: whether the fields need more room than the easel.
+        again: makes a job of a row's id and the layer that is to be rendered again; raises Refusal.
     """
 
     def look(followed: str) -> tuple[Any, ...]:
@@ -80,20 +93,28 @@ def desk(studio: Studio, tab: str, lay: Callable[[Studio], Form], hint: str, ope
             job = parse(filled)
             estimate = studio.check(job)
         except Unfinished as refusal:
-            return no_plan(refusal.reason), "", *form.said(left=refusal.field)
+            return no_plan(refusal.reason), "", *form.said(left=[refusal.field])
         except Refusal as refusal:
             return no_plan("There is none while a field is wrong."), "", *form.said(plain(refusal))
         except OSError as error:
             return no_plan(f"A file can not be read or written: {error.strerror}."), "", *form.said()
         seconds = studio.pace.seconds(estimate.flops, job.model)
         cost = cost_line(estimate, _length(job, estimate.resolved), seconds)
-        blank = next((name for name in ("prompt", "scenes") if filled.get(name) != draft.get(name)), None)
+        blank = [name for name in ("prompt", *WORDED) if filled.get(name) != draft.get(name)]
         return plan_panel(tab, estimate), cost, *form.said(left=blank)
 
     def submit(*values: Any) -> tuple[Any, ...]:
         """Write the job; the id of its row and what the easel shows, or what is wrong."""
+        return write(lambda: parse(form.job(values)))
+
+    def redo(event: gr.EventData) -> tuple[Any, ...]:
+        """Write the job that renders one layer of a result again."""
+        assert again is not None
+        return write(lambda: again(str(event.job), int(event.layer)))
+
+    def write(make: Callable[[], Job]) -> tuple[Any, ...]:
         try:
-            job = parse(form.job(values))
+            job = make()
             studio.check(job)
             id = studio.queue.add(job)
         except Refusal as refusal:
@@ -119,14 +140,14 @@ def desk(studio: Studio, tab: str, lay: Callable[[Studio], Form], hint: str, ope
         return (followed, *look(followed))
 
     with gr.Row(elem_classes="desk", equal_height=False):
-        with gr.Column(scale=6, min_width=300, elem_classes="sheet form", elem_id=f"{tab}-form"):
+        with gr.Column(scale=8 if wide else 6, min_width=300, elem_classes="sheet form", elem_id=f"{tab}-form"):
             form = lay(studio)
             cost = gr.HTML(elem_classes="cost-line", elem_id=f"{tab}-cost", apply_default_css=False)
             render = gr.Button("Render", variant="primary", size="lg", elem_id=f"{tab}-render", elem_classes="render")
             form.slot()
         with gr.Column(scale=6, min_width=300, elem_classes="side"):
             with gr.Column(elem_classes="sheet easel-side"):
-                easel = gr.HTML(lambda: look("")[0], js_on_load=SEEK, elem_id=f"{tab}-easel", apply_default_css=False)
+                easel = gr.HTML(lambda: look("")[0], js_on_load=ACT, elem_id=f"{tab}-easel", apply_default_css=False)
                 stop = gr.Button("Cancel", visible=False, elem_classes="quiet stop", elem_id=f"{tab}-cancel")
                 line = gr.HTML(js_on_load=PICK, elem_id=f"{tab}-line", apply_default_css=False)
             with gr.Column(elem_classes="sheet plan-side"):
@@ -143,6 +164,9 @@ def desk(studio: Studio, tab: str, lay: Callable[[Studio], Form], hint: str, ope
         [problem, followed, *parts, *form.notes], api_name=f"render_{tab}", js=form.live, queue=False,
         show_progress="hidden",
     )  # fmt: skip
+    if again:
+        redone = easel.again(redo, None, [problem, followed, *parts, *form.notes], **quick)
+        redone.then(None, js=LOOK.replace("KIND", tab), api_visibility="private")
     pressed.then(None, js=LOOK.replace("KIND", tab), api_visibility="private")
     # One listener for all of them: its answers come in the order of the questions.
     changes = [event for part in form.parts for event in _changes(part)]
@@ -155,16 +179,17 @@ def desk(studio: Studio, tab: str, lay: Callable[[Studio], Form], hint: str, ope
     stop.click(cancel, [shown, followed], parts, **quick)
     line.pick(pick, followed, [followed, *parts], **quick)
     timer.tick(look, followed, parts, api_name=f"watch_{tab}", queue=False, show_progress="hidden")
-    return Desk(form, timer)
+    return Desk(form, easel, timer)
 
 
 def worded(job: Mapping[str, Any]) -> dict[str, Any]:
     """The job with a word where one is still to come: plan and cost do not depend on it."""
     filled = dict(job)
-    if filled["task"] == "text":
+    if "prompt" in filled and filled["task"] != "masked":  # which may go without words
         filled["prompt"] = _or_a_word(filled["prompt"])
-    if filled["task"] == "scenes":
-        filled["scenes"] = [{**part, "prompt": _or_a_word(part["prompt"])} for part in filled["scenes"]]
+    for name in WORDED:
+        if name in filled:
+            filled[name] = [{**part, "prompt": _or_a_word(part["prompt"])} for part in filled[name]]
     return filled
 
 
@@ -177,6 +202,8 @@ def _length(job: Job, resolved: Mapping[str, Any]) -> str:
     scenes = getattr(job, "scenes", None)
     asked = sum(scene.frames for scene in scenes) if scenes else getattr(job, "frames", None) or 1
     frames = resolved.get("frames", asked)
+    if layers := getattr(job, "layers", None):
+        return f"a picture of {len(layers)} layer{'s' if len(layers) > 1 else ''} and a background"
     if not isinstance(frames, int) or frames <= 1:
         return "a picture"
     told = f"{len(scenes)} scenes, " if scenes and len(scenes) > 1 else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
+from typing import Any
 
 from ui.uploads import MAX_UPLOAD, Upload
 
@@ -83,6 +85,18 @@ def told(upload: Upload) -> str:
     length = f", {upload.frames} frames" if upload.kind == "video" else ""
     fitted = f", fitted from {was[0]} x {was[1]}" if was else ""
     return f"{upload.kind}, {size}{length}{fitted}"
+
+
+def given(value: Any) -> str:
+    """The id of what stands in a place, "" for nothing: as the page reads it, or from the place as it was drawn.
+
+    What stands in a part of the page that is folded away is not there to be read.
+    """
+    text = str(value or "")
+    if not text.lstrip().startswith("<"):
+        return text
+    found = re.search(r'data-upload="([^"]*)"', text)
+    return found[1] if found else ""
 
 
 def live(elem_id: str) -> str:

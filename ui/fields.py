@@ -28,8 +28,12 @@ LABELS = {
     "internal_guidance": "Internal guidance", "scheduler": "Scheduler", "model": "Model", "source": "Picture or video",
     "mask": "Mask", "keep_frames": "Frames to keep", "outpaint": "Border", "reference": "Reference",
     "scenes": "Scenes", "continue_from": "Continue", "window": "Window", "reuse": "Used again",
-    "transition": "begins with", "transition_frames": "transition",
+    "transition": "begins with", "transition_frames": "transition", "boxes": "Boxes", "layers": "Layers",
+    "mechanism": "What ties words to boxes", "siamese_until": "Layout branch until", "background": "Background",
 }  # fmt: skip
+
+
+PARTS = {"scenes": "Scene", "boxes": "Box", "layers": "Layer"}
 
 
 class Unfinished(Refusal):
@@ -77,6 +81,7 @@ class Form:
         self.fields: list[Field] = []
         self.slots: list[tuple[tuple[str, ...], Any]] = []
         self.fresh: list[tuple[Any, Callable[[], Any]]] = []  # see `opened`
+        self.kept: tuple[str, ...] = ()  # see `keep`
         self._join, self._split = join, split
 
     def add(self, name: str, part: Any, sent: Convert = same, shown: Convert = same, live: str = "") -> Any:
@@ -95,6 +100,14 @@ class Form:
     def opened(self, part: Any, update: Callable[[], Any]) -> None:
         """Bring a component up to date with `update` whenever the tab is opened."""
         self.fresh.append((part, update))
+
+    def keep(self, *names: str) -> None:
+        """Keep what stands in these fields in the browser, for a page that is loaded again."""
+        self.kept = names
+
+    def part(self, name: str) -> Any:
+        """The component of a field."""
+        return next(field.part for field in self.fields if field.name == name)
 
     @property
     def parts(self) -> list[Any]:
@@ -135,13 +148,13 @@ class Form:
         page = self._split({**defaults(self.task), **job})
         return [field.shown(_dig(page, field.name)) for field in self.fields]
 
-    def said(self, refusal: Refusal | None = None, left: str | None = None) -> list[Any]:
-        """The HTML of all slots: the refusal in its own, that of the field `left` as it is, nothing in the others."""
+    def said(self, refusal: Refusal | None = None, left: Sequence[str] = ()) -> list[Any]:
+        """The HTML of all slots: the refusal in its own, those of fields `left` as they are, nothing in the others."""
         said: list[Any] = [""] * len(self.slots)
         if refusal is not None:
             said[self._slot_of(refusal.field)] = refused(refusal)
-        if left is not None:
-            said[self._slot_of(left)] = gr.skip()
+        for field in left:
+            said[self._slot_of(field)] = gr.skip()
         return said
 
     def _slot_of(self, field: str) -> int:
@@ -163,10 +176,10 @@ def label_of(field: str) -> str:
     """What the page calls a field of a job: `scenes[1].prompt` is Scene 2, prompt."""
     if field in LABELS:
         return LABELS[field]
-    if inside := re.fullmatch(r"scenes\[(\d+)\](?:\.(\w+).*)?", field):
-        name = inside[2] or ""
-        told = {"frames": "seconds"}.get(name, LABELS.get(name, name)).lower()
-        return f"Scene {int(inside[1]) + 1}" + (f", {told}" if told else "")
+    if inside := re.fullmatch(r"(scenes|boxes|layers)\[(\d+)\](?:\.(\w+).*)?", field):
+        name = inside[3] or ""
+        told = {"frames": "seconds", "box": "place", "source": "picture"}.get(name, LABELS.get(name, name)).lower()
+        return f"{PARTS[inside[1]]} {int(inside[2]) + 1}" + (f", {told}" if told else "")
     return LABELS.get(field.partition("[")[0], field)
 
 

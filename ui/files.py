@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from starlette.requests import Request
@@ -14,7 +14,10 @@ from starlette.routing import Route
 from pipelines.queue import Queue, Row
 
 # What may leave, and as what: a list of what is allowed, for nothing else is ever needed.
-TYPES = {".png": "image/png", ".mp4": "video/mp4", ".json": "application/json"}
+TYPES = {
+    ".png": "image/png", ".mp4": "video/mp4", ".json": "application/json", ".psd": "image/vnd.adobe.photoshop",
+    ".ora": "image/openraster",
+}  # fmt: skip
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -32,6 +35,11 @@ def frames_address(row: Row) -> str:
     return f"outputs/{row.id}/frames.zip"
 
 
+def all_address(row: Row) -> str:
+    """Where the page finds all files of `row` in one."""
+    return f"outputs/{row.id}/all.zip"
+
+
 def stored(row: Row | None, index: int, folder: Path) -> Path | None:
     """The path of file `index` of `row`, or None when there is no such file inside `folder`."""
     if row is None or not 0 <= index < len(row.files):
@@ -42,7 +50,7 @@ def stored(row: Row | None, index: int, folder: Path) -> Path | None:
 
 
 def routes(queue: Queue, folder: Path) -> list[Route]:
-    """GET /outputs/ID/INDEX, and GET /outputs/ID/frames.zip."""
+    """GET /outputs/ID/INDEX, and GET /outputs/ID/frames.zip and all.zip."""
 
     def serve(request: Request) -> Response:
         path = stored(queue.get(request.path_params["id"]), request.path_params["index"], folder)
@@ -51,20 +59,23 @@ def routes(queue: Queue, folder: Path) -> list[Route]:
         # Always a download: an <img> or <video> shows it all the same, and a browser never runs it.
         return FileResponse(path, media_type=TYPES[path.suffix], filename=path.name, headers=HEADERS)
 
-    def frames(request: Request) -> Response:
+    def packed(request: Request, what: str) -> Response:
         row = queue.get(request.path_params["id"])
         found = [stored(row, index, folder) for index in range(len(row.files))] if row else []
-        paths = sorted(path for path in found if path and path.suffix == ".png")
+        paths = [path for path in found if path and (what == "all" or path.suffix == ".png")]
         if row is None or not paths:
             return _absent()
-        disposition = f'attachment; filename="{row.id}-frames.zip"'
+        root = folder.resolve()
+        names = {path: path.name if what == "frames" else path.relative_to(root).as_posix() for path in sorted(paths)}
+        disposition = f'attachment; filename="{row.id}-{what}.zip"'
         return StreamingResponse(
-            _zipped(paths), media_type="application/zip", headers={**HEADERS, "Content-Disposition": disposition}
+            _zipped(names), media_type="application/zip", headers={**HEADERS, "Content-Disposition": disposition}
         )
 
     return [
         Route("/outputs/{id}/{index:int}", serve, methods=["GET"]),
-        Route("/outputs/{id}/frames.zip", frames, methods=["GET"]),
+        Route("/outputs/{id}/frames.zip", lambda request: packed(request, "frames"), methods=["GET"]),
+        Route("/outputs/{id}/all.zip", lambda request: packed(request, "all"), methods=["GET"]),
     ]
 
 
@@ -82,12 +93,12 @@ class _Sink(io.RawIOBase):
         return len(data)
 
 
-def _zipped(paths: Sequence[Path]) -> Iterator[bytes]:
-    """The files as one zip, never whole in memory. PNG is packed already, so they go in as they are."""
+def _zipped(names: Mapping[Path, str]) -> Iterator[bytes]:
+    """The files under these names as one zip, never whole in memory. What a studio writes is packed already."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as packed:
-        for path in paths:
-            packed.write(path, path.name)
+        for path, name in names.items():
+            packed.write(path, name)
             yield bytes(sink.taken)
             sink.taken.clear()
     yield bytes(sink.taken)

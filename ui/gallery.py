@@ -14,7 +14,7 @@ from pipelines.refusal import Refusal
 from ui.choice import path_of
 from ui.desk import PICK, Desk
 from ui.files import address
-from ui.result import SEEK, facts, is_video, kind, picture, prompt
+from ui.result import ACT, facts, is_video, kind, picture, prompt
 from ui.settings import quick
 from ui.studio import Studio
 
@@ -87,7 +87,7 @@ def gallery_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
     chosen = gr.Textbox(visible=False)
     with gr.Row(visible=False, elem_classes="sheet detail", elem_id="chosen") as panel:
         with gr.Column(scale=0, min_width=260):
-            large = gr.HTML(js_on_load=SEEK, apply_default_css=False)
+            large = gr.HTML(js_on_load=ACT, apply_default_css=False)
         with gr.Column(scale=1, min_width=240):
             told = gr.HTML(apply_default_css=False)
             with gr.Row(elem_classes="actions"):

@@ -36,13 +36,13 @@ class Masked:
         self.uploads = studio.uploads
         form = self.form = Form("masked", "masked", self.join, self.split)
         source = gr.HTML(self.source(None), js_on_load=drop.DROP, elem_id="masked-source", apply_default_css=False)
-        form.add("source", source, sent=_own, shown=self.source, live=drop.live("masked-source"))
+        form.add("source", source, sent=drop.given, shown=self.source, live=drop.live("masked-source"))
         form.slot("source")
         mode = gr.Radio(MODES, value=PART, label="Make new", elem_id="masked-mode", elem_classes="modes")
         form.add("mode", mode)
         with gr.Column(elem_classes=_group(True)) as painted:
             paint = gr.HTML("", js_on_load=canvas.CANVAS, elem_id="masked-canvas", apply_default_css=False)
-        form.add("mask", paint, sent=_own, shown=self.canvas, live=canvas.LIVE)
+        form.add("mask", paint, sent=_painted, shown=self.canvas, live=canvas.LIVE)
         form.slot("mask")
         with gr.Column(elem_classes=_group(False)) as timed:
             film = gr.HTML("", js_on_load=strip.STRIP, elem_id="masked-strip", apply_default_css=False)
@@ -72,7 +72,7 @@ class Masked:
             reference = gr.HTML(
                 self.reference(None), js_on_load=drop.DROP, elem_id="masked-reference", apply_default_css=False
             )
-            form.add("reference", reference, sent=_own, shown=self.reference, live=drop.live("masked-reference"))
+            form.add("reference", reference, sent=drop.given, shown=self.reference, live=drop.live("masked-reference"))
         form.slot("reference")
         settings.sampling(form)
         settings.exact(form)
@@ -173,8 +173,8 @@ class Masked:
         return self.reference(self.path(event))
 
 
-def _own(value: Any) -> str:
-    """What the page read off a part of its own; "" for the part as it was drawn, which the page has not opened yet."""
+def _painted(value: Any) -> str:
+    """What the page read off the canvas; "" for the canvas as it was drawn, which the page has not opened yet."""
     text = str(value or "")
     return "" if text.lstrip().startswith("<") else text
 

@@ -9,12 +9,14 @@ from typing import Any
 import gradio as gr
 
 from pipelines.queue import Queue
-from ui import canvas, drop, plan, result, strip, table
-from ui.css import CSS
+from ui import boxes, canvas, css, drop, overlay, plan, result, stack, strip, table
 from ui.desk import FIRST, Desk
+from ui.fields import Form
 from ui.files import routes
 from ui.gallery import gallery_tab
 from ui.guard import Guard
+from ui.layered import layered_tab
+from ui.layout import layout_tab
 from ui.masked import masked_tab
 from ui.pace import Pace
 from ui.scenery import BANNER, HEAD, LAMP
@@ -29,13 +31,22 @@ from ui.video import video_tab
 TITLE = "Diorama"
 TABS: Mapping[str, tuple[str, Callable[[Studio, Sequence[Any]], Desk]]] = {
     "text": ("Text", text_tab), "video": ("Video", video_tab), "masked": ("Masked", masked_tab),
-    "scenes": ("Scenes", scenes_tab),
+    "scenes": ("Scenes", scenes_tab), "layout": ("Layout", layout_tab), "layered": ("Layers", layered_tab),
 }  # fmt: skip
+
+STYLED = (css, plan, result, overlay, stack, drop, canvas, strip, table, boxes)
 
 # The timer of the open tab alone runs. Which one that is is read off the page, for events of tabs may come late.
 OPEN = """async () => {
   await new Promise((done) => setTimeout(done, 30));
   return document.querySelector('[role="tab"][aria-selected="true"]')?.textContent.trim() ?? '';
+}"""
+
+# A browser may refuse to keep anything, as in private windows.
+DRAFT = """(...v) => {
+  const keep = () => localStorage.setItem('KEY', JSON.stringify(v));
+  const kept = () => JSON.parse(localStorage.getItem('KEY'));
+  try { return WHAT; } catch (error) { return v; }
 }"""
 
 
@@ -61,6 +72,8 @@ def build(queue: Queue, folder: Path, check: Check, health: Callable[[], str] = 
                 looked.append((tab, desks[-1].timer))
             with gr.Tab("Gallery", id="gallery") as tab:
                 looked.append((tab, gallery_tab(studio, desks, tabs, tab)))
+        for desk in desks:
+            _draft(page, desk.form)
         titles, timers = [tab.label for tab, _ in looked], [timer for _, timer in looked]
         gr.on(
             [tab.select for tab, _ in looked], lambda open: [gr.Timer(active=title == open) for title in titles],
@@ -69,13 +82,23 @@ def build(queue: Queue, folder: Path, check: Check, health: Callable[[], str] = 
     return page
 
 
+def _draft(page: gr.Blocks, form: Form) -> None:
+    """Keep what stands in some fields in the browser, and put it back when the page is loaded again."""
+    parts = [form.part(name) for name in form.kept]
+    if parts:
+        there = DRAFT.replace("KEY", f"diorama-{form.kind}")
+        more: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        page.load(None, parts, parts, js=there.replace("WHAT", "kept()?.length === v.length ? kept() : v"), **more)
+        gr.on([part.change for part in parts], None, parts, None, js=there.replace("WHAT", "keep()"), **more)
+
+
 def options(queue: Queue, folder: Path, guard: dict[str, Any]) -> dict[str, Any]:
     """Arguments for `Blocks.launch`; `guard` are those of `ui.guard.Guard`."""
     from starlette.middleware import Middleware
 
     return {
         "theme": Paper(),
-        "css": "".join((CSS, plan.CSS, result.CSS, drop.CSS, canvas.CSS, strip.CSS, table.CSS)),
+        "css": "".join(part.CSS for part in STYLED),
         "head": HEAD,
         "app_kwargs": {
             "routes": [*routes(queue, folder), *Uploads(folder).routes()],

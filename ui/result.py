@@ -10,13 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.queue import Row
-from ui.files import address, frames_address, stored
+from ui.files import address, all_address, frames_address, stored
+from ui.overlay import obeyed, over
+from ui.stack import SCRIPT as STACK
+from ui.stack import panel
 
 MAX_RECORD = 2**20  # bytes; a record of a picture has some thousand
+# Files that have a link of their own, by how their names end.
+FILES = (
+    (".json", "Record"), (".psd", "PSD"), (".ora", "OpenRaster"), ("-boxes.png", "With boxes"),
+    ("/composite.png", "As generated"),
+)  # fmt: skip
 LARGEST, MOST = 400, 3.0  # pixels on the page that a small picture is enlarged to, and how many times at most
 
-# A click on a scene lets its video go there. On the part itself, for what stands in it comes and goes.
-SEEK = """
+# What a result does in the browser; a click on a scene lets its video go there. On the part itself, for what stands in
+# it comes and goes.
+ACT = (
+    """
 element.addEventListener('click', (event) => {
   const mark = event.target.closest('[data-seek]');
   const video = mark?.closest('.result')?.querySelector('video');
@@ -25,6 +35,8 @@ element.addEventListener('click', (event) => {
   video.play().catch(() => {});
 });
 """
+    + STACK
+)
 
 CSS = """
 .result { display: flex; flex-direction: column; align-items: center; gap: 12px; width: 100%; }
@@ -61,20 +73,29 @@ CSS = """
 """
 
 
-def picture(row: Row, folder: Path) -> str:
-    """The picture or playing video of a finished row on its mount, with its scenes and exact frames under it."""
-    width, height = size(row, record(row, folder))
+def picture(row: Row, folder: Path, again: bool = False) -> str:
+    """The picture or playing video of a finished row on its mount, with its scenes, boxes, layers or frames under it.
+
+    `again` is whether one layer can be rendered again from here.
+    """
+    told = record(row, folder)
+    width, height = size(row, told)
     scale = enlarged(width, height)
     shape = f'width="{width}" height="{height}" style="width: {round(width * scale)}px"'
     source, words = address(row, 0), escape(prompt(row), quote=True)
+    if stack := panel(row, told, shape, again):
+        return f'<div class="result" data-picture="{source}">{stack}</div>'
     if is_video(row):
         inner = (
             f'<video src="{source}" {shape} controls loop autoplay muted playsinline preload="auto" '
             f'aria-label="{words}"></video>'
         )
     else:
-        inner = f'<img src="{source}" {shape} alt="{words}">'
-    return f'<div class="result"><figure class="mount">{inner}</figure>{_scenes(row, folder)}{_frames(row)}</div>'
+        inner = over(f'<img src="{source}" {shape} alt="{words}">', told)
+    return (
+        f'<div class="result" data-picture="{source}"><figure class="mount">{inner}</figure>{obeyed(told)}'
+        f"{_scenes(row, folder)}{_frames(row)}</div>"
+    )
 
 
 def facts(row: Row, folder: Path) -> str:
@@ -96,6 +117,9 @@ def facts(row: Row, folder: Path) -> str:
         pairs["Device"] = told["device"]
     if isinstance(told.get("tokens"), int):
         pairs["Tokens"] = f"{told['tokens']:,}"
+    whole = told.get("composite")
+    if isinstance(whole, dict) and isinstance(whole.get("psnr"), int | float):
+        pairs["Stack against the whole"] = f"{whole['psnr']:.1f} dB"
     if row.finished:
         pairs["Made"] = datetime.fromtimestamp(row.finished).strftime("%-d %b %Y, %H:%M")
     known = {name: value for name, value in pairs.items() if value is not None}
@@ -239,9 +263,11 @@ def _frames(row: Row) -> str:
 def _downloads(row: Row) -> str:
     links = []
     for index, name in enumerate(row.files):
-        if name.endswith(".json"):
-            links.append(f'<a href="{address(row, index)}" download>Record</a>')
-        elif index == 0:
-            what = "video" if name.endswith(".mp4") else "picture"
-            links.append(f'<a class="first" href="{address(row, index)}" download>Download {what}</a>')
+        what = next((words for end, words in FILES if name.endswith(end)), None)
+        if index == 0:
+            what = f"Download {'video' if is_video(row) else 'picture'}"
+        if what:
+            links.append(f'<a href="{address(row, index)}" download>{what}</a>')
+    if row.job.get("task") == "layered":
+        links.insert(1, f'<a href="{all_address(row)}" download>Download all</a>')
     return f'<p class="links">{"".join(links)}</p>'

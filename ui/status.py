@@ -31,7 +31,7 @@ def stage(row: Row | None, ahead: int, folder: Path, health: str, hint: str = ""
     if body:
         inner = body(row, ahead) + _health(health) + _notes(row)
     elif row.state == "done":
-        inner = picture(row, folder) + _notes(row) + facts(row, folder)
+        inner = picture(row, folder, again=True) + _notes(row) + facts(row, folder)
     elif row.state == "failed":
         inner = f'<p class="note bad" role="alert"><b>Not rendered:</b> {escape(row.message)}</p>'
     else:

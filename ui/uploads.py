@@ -16,7 +16,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -120,14 +120,32 @@ class Uploads:
         except (ValueError, OSError, binascii.Error, Image.DecompressionBombError):
             size = f"{upload.width} x {upload.height}"
             raise Refusal("mask", f"expected a drawing of {size} pixels, got something else; draw it anew") from None
-        id = hashlib.sha256(f"{levels.shape}".encode() + levels.tobytes()).hexdigest()[:24]
-        if self.get(id) is None:
-            height, width = levels.shape
-            with _Folder(self.folder, id) as folder:
-                write_picture(folder / "source.png", levels, {})
-                shutil.copyfile(folder / "source.png", folder / SHOWN["picture"][0])
-                _note(folder, Upload(id, "picture", width, height, given=(width, height)))
-        return self.path(id)
+        return self.path(self._keep_exact(levels, "").id)
+
+    def keep_layer(self, path: Path) -> Upload:
+        """Take in a picture as it is, with its alpha and at its size: a layer, or what lies behind all layers.
+
+        Raises:
+            Refusal: it is no picture that can be read.
+        """
+        try:
+            pixels = read_picture(path)
+        except MediaError as error:
+            raise Refusal("", self.plain(str(error).replace(str(path), str(self.folder / path.name)))) from None
+        return self._keep_exact(pixels, "layer ")
+
+    def _keep_exact(self, pixels: Pixels, what: str) -> Upload:
+        """Keep pixels [H, W] or [H, W, 4] as they are; `what` tells kinds of equal pixels apart."""
+        height, width = pixels.shape[:2]
+        id = hashlib.sha256(f"{what}{pixels.shape}".encode() + pixels.tobytes()).hexdigest()[:24]
+        if (known := self.get(id)) is not None:
+            return known
+        upload = Upload(id, "picture", width, height, given=(width, height))
+        with _Folder(self.folder, id) as folder:
+            write_picture(folder / upload.file, pixels, {})
+            shutil.copyfile(folder / upload.file, folder / SHOWN["picture"][0])
+            _note(folder, upload)
+        return upload
 
     def _keep_picture(self, id: str, path: Path) -> Upload:
         pixels = read_picture(path)
@@ -321,10 +339,13 @@ def _rows(queue: Queue, page: int = 500) -> Iterable[Any]:
         start += page
 
 
-def _parts(job: Any) -> Iterable[str]:
-    for value in job.values():
-        if isinstance(value, str) and FOLDER in value:
-            yield from Path(value).parts
+def _parts(value: Any) -> Iterable[str]:
+    """The parts of all paths that stand anywhere in a job."""
+    if isinstance(value, str) and FOLDER in value:
+        yield from Path(value).parts
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _parts(inner)
 
 
 def _refused(reason: str, status: int) -> Response:

@@ -22,6 +22,8 @@ QUIET = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
+IDS = {"Layers": "layered"}  # of tabs that are called otherwise
+
 Open = Callable[..., Any]
 
 
@@ -60,8 +62,11 @@ def visit(studio: Served, chromium: Any) -> Iterator[Open]:
         page.on("pageerror", lambda error: complain(str(error)))
         page.on("request", lambda asked: asked.url.startswith(own) or complaints.append(asked.url))
 
-    def open_page(width: int = 1280, height: int = 900, scheme: str = "light", tab: str = "") -> Any:
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    def open_page(
+        width: int = 1280, height: int = 900, scheme: str = "light", tab: str = "", touch: bool = False
+    ) -> Any:
+        size = {"width": width, "height": height}
+        context = chromium.new_context(viewport=size, color_scheme=scheme, has_touch=touch)
         context.set_default_timeout(PATIENCE * 1000)
         contexts.append(context)
         page = context.new_page()
@@ -69,8 +74,8 @@ def visit(studio: Served, chromium: Any) -> Iterator[Open]:
         page.goto(studio.url)
         page.wait_for_selector("#text-render")
         if tab:
-            page.get_by_role("tab", name=tab).click()
-            page.wait_for_selector(f"#{tab.lower()}-render")
+            turn_to(page, tab)
+            page.wait_for_selector(f"#{IDS.get(tab, tab.lower())}-render")
         return page
 
     yield open_page
@@ -78,6 +83,16 @@ def visit(studio: Served, chromium: Any) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+def turn_to(page: Any, tab: str) -> None:
+    """Open a tab; on a phone some stand in a menu."""
+    page.wait_for_selector("[role=tablist] [role=tab]")
+    if not page.get_by_role("tab", name=tab, exact=True).is_visible():
+        page.click("[aria-label='More tabs']")
+        page.click(f".overflow-dropdown button >> text={tab}")
+    else:
+        page.get_by_role("tab", name=tab, exact=True).click()
 
 
 def keep(page: Any, name: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.queue import Queue
-from tests.browser.conftest import Open, keep
+from tests.browser.conftest import Open, keep, turn_to
 from tests.paced import over, until
 
 pytestmark = pytest.mark.slow
@@ -91,8 +91,8 @@ def test_what_is_wrong_is_said_beside_the_button(studio: Any, visit: Open) -> No
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone(visit: Open, scheme: str) -> None:
     page = visit(390, 844, scheme)
-    for tab in ("Text", "Video", "Masked", "Scenes", "Gallery"):
-        page.get_by_role("tab", name=tab).click()
+    for tab in ("Text", "Video", "Masked", "Scenes", "Layout", "Layers", "Gallery"):
+        turn_to(page, tab)
         page.wait_for_timeout(500)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         keep(page, f"phone-{tab.lower()}-{scheme}")
