@@ -13,8 +13,8 @@ import torch
 from models.codec import Codec
 from tests.tiny import tiny_stage
 from training.flow import FlowStage
-from training.masks import clip_mask, hole, masked_mean, picture_mask
 from training.forms import CLIP_FRAMES, CLIP_HOME, HOME, Form
+from training.masks import clip_mask, hole, masked_mean, picture_mask
 
 ALL = {name: 1.0 for name in ("picture", "masked", "reference", "video", "scenes", "layout", "layered")}
 BOXES = ((0, 0, 3, 3), (4, 2, 8, 5), (2, 2, 5, 4))
