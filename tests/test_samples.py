@@ -125,6 +125,20 @@ def test_captions_are_paraphrased_and_shortened_as_often_as_asked() -> None:
     assert shares == pytest.approx({"drop": 0.1, "short": 0.03, "paraphrase": 0.1}, abs=0.02)
 
 
+@pytest.mark.parametrize("form", FORMS[1:3], ids=lambda form: form.task)
+def test_given_tokens_know_nothing_of_what_the_hole_hides(form: Form) -> None:
+    made = stage()
+    made.source.form = lambda step: form  # type: ignore[method-assign]
+    batch = made.source(0)
+    clean = made.clean(batch)
+    given = batch["given"][:, 24:]
+    hidden = (~given[:, :64]).unflatten(1, (8, 8)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    other = {**batch, "pieces": tuple(piece.clone() for piece in batch["pieces"])}
+    other["pieces"][0][:, 0] = torch.where(hidden[:, None], 255 - other["pieces"][0][:, 0], other["pieces"][0][:, 0])
+    again = made.clean(other)
+    assert torch.equal(clean[given], again[given]) and not torch.equal(clean[~given], again[~given])
+
+
 def test_of_a_layout_some_boxes_are_not_spoken_of_and_with_the_whole_none_is() -> None:
     samples = draw(stage(box_drop=0.2), FORMS[5], 400)
     silent = [sample.captions[1:].count("") for sample in samples if sample.captions[0]]

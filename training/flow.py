@@ -173,6 +173,11 @@ class FlowStage(Stage):
             return tokens
         device = batch["noise"].device
         tokens = torch.cat([self.encode(piece.to(device).float() / 255) for piece in batch["pieces"]], 1)
+        if "shown" in batch:
+            h_w = batch["form"].h * batch["form"].w
+            given = batch["given"][:, -tokens.shape[1] :][:, :h_w, None]
+            shown = self.encode(batch["shown"].to(device).float() / 255)
+            tokens[:, :h_w] = torch.where(given.to(device), shown, tokens[:, :h_w])
         store = self.source.store(batch["form"])
         if store:
             # What is trained on is what a later epoch reads back.

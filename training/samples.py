@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipelines.blend import fill as paint_over
+
 from .arrangement import (
     MOST,
     Box,
@@ -90,7 +92,8 @@ class Samples:
 
         Returns:
             form; pieces, a tuple of [B, F, 3 or 4, H, W] in uint8, which together are the picture stream, or clean
-            [B, N, C] where the store has all of them; times [B]; noise [B, N, C]; ids and mask [B * S, L]; index [B];
+            [B, N, C] where the store has all of them; shown [B, 1, 3, H, W], where the picture has holes: as its given
+            tokens are encoded; times [B]; noise [B, N, C]; ids and mask [B * S, L]; index [B];
             labels [B, N, colours + shapes], while the label loss is on and the task has them; given [B, S * L + N],
             but for plain pictures; boxes [B, K, 4] and present [B, K], where the siamese branch is trained.
         """
@@ -122,6 +125,8 @@ class Samples:
                 batch["labels"] = kept[..., self.channels :]
         else:
             batch["pieces"] = self.pieces(samples, form)
+            if form.task in ("masked", "reference"):
+                batch["shown"] = _filled(batch["pieces"][0][:, 0], given[:, -tokens:], form)
             if labelled or (store and store.rows.shape[-1] > self.channels):
                 batch["labels"] = self.label_map(samples, form)
         if form.siamese:
@@ -176,7 +181,8 @@ class Samples:
         if form not in self.stores:
             labels = len(self.names) if form.task in LABELLED else 0
             shape = (self.config.pool, form.tokens, self.channels + labels)
-            name = f"{form.task}-{len(form.lengths)}-{fingerprint(self.world)}-{self.config.pool}.f16"
+            holes = ("masks",) if form.task in ("masked", "reference") else ()
+            name = f"{form.task}-{len(form.lengths)}-{fingerprint(self.world, *holes)}-{self.config.pool}.f16"
             self.stores[form] = TokenStore(self.scratch / "tokens" / name, shape)
         return self.stores[form]
 
@@ -201,16 +207,17 @@ class Samples:
         if form.task == "scenes":
             return self._story(form, self.world.story(index, len(form.lengths), aspect), rng)
         scene = self.anywhere.scene(index, aspect)
-        # The sample's pictures must not depend on `rng`: a store may hold them already.
-        thing = random.Random(index).choice(scene.things)
+        # Neither pictures nor holes depend on `rng`: a store may hold them already.
+        own = random.Random(index)
+        thing = own.choice(scene.things)
         box = _box(thing, aspect)
         if form.task == "masked":
-            given = picture_mask(rng, form.h, form.w, box).reshape(-1)
+            given = picture_mask(own, form.h, form.w, box).reshape(-1)
             return Sample((scene,), (self.tell(scene, rng),), given)
         ground = random.Random(index + 1).choice([colour for colour in self.world.colours if colour != thing.colour])
         alone = Scene((replace(thing, x=aspect[0] / 2, y=aspect[1] / 2),), ground)
         told = "" if rng.random() < 0.6 else self.tell(scene, rng)
-        given = np.concatenate([hole(rng, form.h, form.w, box).reshape(-1), np.ones(form.h * form.w, bool)])
+        given = np.concatenate([hole(own, form.h, form.w, box).reshape(-1), np.ones(form.h * form.w, bool)])
         return Sample((scene, alone), (told,), given)
 
     def _story(self, form: Form, story: tuple[Scene, ...], rng: random.Random) -> Sample:
@@ -321,6 +328,19 @@ class Samples:
         logit_normal = torch.sigmoid(mean + self.config.time_std * normal)
         uniform = torch.rand(count, generator=generator)
         return torch.where(torch.rand(count, generator=generator) < 0.1, uniform, logit_normal)
+
+
+def _filled(pictures: Tensor, given: Tensor, form: Form) -> Tensor:
+    """[B, 1, 3, H, W] with what is made painted over, as the pipeline does: the encoder looks further than one token.
+
+    `pictures` are [B, 3, H, W] in uint8, `given` [B, N].
+    """
+    shown = []
+    for picture, row in zip(pictures, given, strict=True):
+        made = ~row[: form.h * form.w].unflatten(0, (form.h, form.w)).numpy()
+        pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+        shown.append(torch.from_numpy(paint_over(pixels, made.repeat(16, 0).repeat(16, 1))).permute(2, 0, 1))
+    return torch.stack(shown)[:, None]
 
 
 def _bytes(colours: Tensor) -> Tensor:

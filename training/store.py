@@ -40,10 +40,11 @@ class TokenStore:
         self.rows[list(indices)] = rows.cpu().numpy()
 
 
-def fingerprint(world: World) -> str:
-    """Short hash of a world and of the code that draws it: a store of other scenes is another store."""
+def fingerprint(world: World, *more: str) -> str:
+    """Short hash of a world, of the code that draws it, and of the files `more`: other scenes are another store."""
     parts = [repr(world).encode()]
     parts += [
-        (Path(__file__).parent / f"{name}.py").read_bytes() for name in ("papercut", "scene", "motion", "drawing")
+        (Path(__file__).parent / f"{name}.py").read_bytes()
+        for name in ("papercut", "scene", "motion", "drawing", *more)
     ]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
