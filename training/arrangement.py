@@ -7,9 +7,10 @@ Boxes are (y0, x0, y1, x1) in whole tokens, or (x0, y0, x1, y1) in 0..1 of width
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -43,6 +44,26 @@ def token_boxes(rng: random.Random, h: int, w: int, count: int, overlap: bool) -
                 found.append(box)
                 break
     return tuple(found)
+
+
+def unseen_grids(
+    name: str, h: int, w: int, counts: Sequence[int], overlap: Callable[[random.Random], bool]
+) -> Iterator[tuple[random.Random, tuple[TokenBox, ...]]]:
+    """Boxes of one case after another, for evaluations, each with the random numbers that go on from them.
+
+    Args:
+        name: what the cases are called; it decides them.
+        h: tokens down.
+        w: tokens across.
+        counts: how many boxes a case may have; it has no fewer than were drawn.
+        overlap: whether boxes of a case may overlap.
+    """
+    for number in itertools.count(1):
+        rng = random.Random(f"{name} {number}")
+        wanted = rng.choice(counts)
+        boxes = token_boxes(rng, h, w, wanted, overlap(rng))
+        if len(boxes) == wanted:
+            yield rng, boxes
 
 
 def _fits(box: TokenBox, others: Sequence[TokenBox], overlap: bool) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from pipelines.estimate import Rendered
 from pipelines.job import Job
 from pipelines.layered import cover
-from training.arrangement import LOOSE, Box, TokenBox, fill, global_prompt, named, token_boxes, within
+from training.arrangement import LOOSE, Box, TokenBox, fill, global_prompt, named, unseen_grids, within
 from training.drawing import DISTANCES
 from training.fitting import Seen
 from training.papercut import World
@@ -61,14 +61,9 @@ def layered_cases(kind: Kind, count: int, settings: Settings, folder: Path, seed
     world = World(seed, split="unseen", placement="canonical")
     w, h = (side // 16 for side in settings.size)
     found: list[Case] = []
-    number = 0
-    while len(found) < count:
-        number += 1
-        rng = random.Random(f"{seed} {kind} {number}")
-        wanted = rng.choice(COUNTS)
-        grid = token_boxes(rng, h, w, wanted, rng.random() < 0.5)
-        if len(grid) < wanted:
-            continue
+    for rng, grid in unseen_grids(f"{seed} {kind}", h, w, COUNTS, lambda rng: rng.random() < 0.5):
+        if len(found) == count:
+            break
         scene = fill(rng, world, [within(box, h, w) for box in grid], True, settings.aspect)
         fields: dict[str, object] = {"prompt": global_prompt(scene)}
         if kind == "taken apart":

@@ -5,7 +5,6 @@ Takes a function that renders jobs (`renders.py`), so that a test can draw the t
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +19,7 @@ from training.arrangement import (
     named,
     overlapping,
     shaken,
-    token_boxes,
+    unseen_grids,
 )
 from training.fitting import Seen
 from training.papercut import World
@@ -61,13 +60,10 @@ def layout_cases(
     world = World(seed, split="unseen", placement="canonical")
     w, h = (side // 16 for side in settings.size)
     found: list[Case] = []
-    number = 0
-    while len(found) < count:
-        number += 1
-        rng = random.Random(f"{seed} {kind} {number}")
-        wanted = rng.choice(COUNTS)
-        grid = token_boxes(rng, h, w, wanted, kind == "overlapping")
-        if len(grid) < wanted or overlapping(grid) != (kind == "overlapping"):
+    for rng, grid in unseen_grids(f"{seed} {kind}", h, w, COUNTS, lambda rng: kind == "overlapping"):
+        if len(found) == count:
+            break
+        if overlapping(grid) != (kind == "overlapping"):
             continue
         boxes = tuple(shaken(rng, box, h, w) for box in grid)
         # Things of one colour that touch are one piece of paper to the parser.
