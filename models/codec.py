@@ -26,8 +26,15 @@ class Codec:
 
     patch = 2
 
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, vae: Any, at_once: int | None = None) -> None:
+        """Tokens by `vae`, a diffusers `AutoencoderKLFlux2`.
+
+        Args:
+            vae: loaded, and where it is to work.
+            at_once: pictures in it at a time; None is AT_ONCE in the decoder, and as many as come in the encoder.
+        """
         self.vae = vae
+        self.at_once = at_once
         self.scale = self.patch * 2 ** (len(vae.config.block_out_channels) - 1)
         self.channels = vae.config.latent_channels * self.patch**2
         self.has_alpha = vae.config.in_channels == 4
@@ -55,7 +62,8 @@ class Codec:
         self.grid(*pixels.shape[-2:])
         if not self.has_alpha:
             pixels = pixels[:, :3]
-        latent = self.vae.encode((pixels * 2 - 1).to(self.vae.dtype)).latent_dist.mode()
+        parts = (pixels * 2 - 1).to(self.vae.dtype).split(self.at_once or len(pixels))
+        latent = torch.cat([self.vae.encode(part).latent_dist.mode() for part in parts])
         tokens = F.pixel_unshuffle(latent, self.patch).flatten(2).transpose(1, 2)
         mean, std = self._statistics(tokens)
         return (tokens - mean) / std
@@ -66,7 +74,8 @@ class Codec:
         mean, std = self._statistics(tokens)
         tokens = (tokens * std + mean).unflatten(1, (-1, h * w))
         latent = F.pixel_shuffle(tokens.flatten(0, 1).transpose(1, 2).unflatten(2, (h, w)), self.patch)
-        parts = [self.vae.decode(part).sample.float() for part in latent.to(self.vae.dtype).split(AT_ONCE)]
+        latents = latent.to(self.vae.dtype).split(self.at_once or AT_ONCE)
+        parts = [self.vae.decode(part).sample.float() for part in latents]
         pixels = (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
         if not self.has_alpha:
             pixels = torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1)

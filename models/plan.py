@@ -37,6 +37,11 @@ def words(count: int, *, t: int = 0, y: int = 0, x: int = 0, start: int = 0) -> 
     return positions
 
 
+def speech_words(frames: int, per_frame: int, start: int = 0) -> NDArray[np.int64]:
+    """[frames * per_frame, 4] positions of speech tokens: t of their frame, from `start`; on l their number in it."""
+    return grid(frames, 1, 1, t=start).repeat(per_frame, 0) + np.tile(words(per_frame), (frames, 1))
+
+
 def middle(box: tuple[int, int, int, int]) -> tuple[int, int]:
     """(y, x) of the token in the middle of a rectangle (y0, x0, y1, x1) of tokens, the upper left of four."""
     y0, x0, y1, x1 = box

@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.atomic import whole, write_bytes
+from pipelines.audio import Sound
 from pipelines.job import MAX_FRAMES
 from pipelines.recipe import PNG_START, TAG, first_line
 from pipelines.recipe import MediaError as MediaError  # callers take these from here, beside the media
 from pipelines.recipe import read_recipe as read_recipe
+from pipelines.soundtrack import Soundtrack
 
 Pixels = NDArray[np.uint8]
 Recipe = Mapping[str, Any]
@@ -51,13 +53,23 @@ def write_picture(path: Path, pixels_HW: Pixels, recipe: Recipe) -> None:
 
 
 def write_video(
-    path: Path, frames_FHW: Pixels, fps: int | Fraction, recipe: Recipe, png_frames: bool = False
+    path: Path,
+    frames_FHW: Pixels,
+    fps: int | Fraction,
+    recipe: Recipe,
+    png_frames: bool = False,
+    sound: Sound | None = None,
 ) -> list[Path]:
     """Write [F, H, W, 3] frames as H.264 with the recipe as its comment; returns the files written, the video last.
 
     H.264 rounds colours. `png_frames` also writes exact frames, as NAME/0000.png beside NAME.mp4; they also hold
-    the rate, so that the folder can be read as the same clip.
+    the rate, so that the folder can be read as the same clip. `sound` becomes the audio track, whole, however long the
+    frames last: see `Sound.frames` and `Sound.fitted`.
+
+    Raises:
+        MediaError: the sound has more channels than an audio track holds; nothing is written.
     """
+    soundtrack = None if sound is None else Soundtrack.of(sound)
     written = []
     if png_frames:
         recipe_and_rate = {**recipe, "fps": str(Fraction(fps))}
@@ -67,7 +79,7 @@ def write_video(
             write_picture(folder / f"{number:04d}.png", frame, recipe_and_rate)
             written.append(folder / f"{number:04d}.png")
     with whole(path) as temporary:
-        _encode(temporary, frames_FHW, fps, _json(recipe))
+        _encode(temporary, frames_FHW, fps, _json(recipe), soundtrack)
     return [*written, path]
 
 
@@ -134,6 +146,25 @@ def read_clip(path: Path) -> Clip:
         raise MediaError(f"{path}: can not be read as a video: {first_line(error)}") from None
 
 
+def frames_of(path: Path) -> Iterator[Pixels]:
+    """The frames of a picture or a video file, [H, W, 3 or 4] each, decoded one after another under the same limits.
+
+    Raises:
+        MediaError: it can not be read; of a video perhaps only after some frames.
+    """
+    container = _container(path)
+    if container is None:
+        yield read_picture(path)
+        return
+    try:
+        for frame, _, _ in _frames_of(path, container):
+            yield frame
+    except MediaError:
+        raise
+    except Exception as error:
+        raise MediaError(f"{path}: can not be read as a video: {first_line(error)}") from None
+
+
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height in pixels of a picture or clip, upright, from its first bytes or its first frame.
 
@@ -191,7 +222,9 @@ def _png(pixels_HW: Pixels, recipe: Recipe) -> bytes:
     return buffer.getvalue()
 
 
-def _encode(path: Path, frames_FHW: Pixels, fps: int | Fraction, comment: str) -> None:
+def _encode(
+    path: Path, frames_FHW: Pixels, fps: int | Fraction, comment: str, soundtrack: Soundtrack | None = None
+) -> None:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
@@ -209,12 +242,19 @@ def _encode(path: Path, frames_FHW: Pixels, fps: int | Fraction, comment: str) -
         context = stream.codec_context
         context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
         context.color_primaries = context.color_trc = 1  # BT.709
-        for number, pixels in enumerate(frames_FHW):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+        with nullcontext() if soundtrack is None else soundtrack.onto(container) as track:
+            for number, pixels in enumerate(frames_FHW):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+                frame = frame.reformat(
+                    format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+                )
+                frame.pts = number
+                container.mux(stream.encode(frame))
+                if track is not None:
+                    track.write(until=(number + 1) / Fraction(fps))
+            container.mux(stream.encode())
+            if track is not None:
+                track.write()
 
 
 def _container(path: Path) -> str | None:
