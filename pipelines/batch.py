@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -27,8 +27,13 @@ class Renderer(Protocol):
     def check(self, job: Job) -> Estimate:
         """The cost of a job. Raises Refusal when the job can not be rendered."""
 
-    def render(self, jobs: Sequence[Job], progress: Callable[[int, int], bool]) -> Sequence[Rendered]:
-        """Render jobs that share a batch, calling `progress(step, steps)` after each step."""
+    def render(
+        self, jobs: Sequence[Job], progress: Callable[[int, int], bool], at_once: int | None = None
+    ) -> Sequence[Rendered]:
+        """Render jobs that share a batch, calling `progress(step, steps)` after each step.
+
+        `at_once` is given to spare memory: the most frames or layers that go through the autoencoder at a time.
+        """
 
     def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
         """What rendering jobs that share a batch will take on this machine."""
@@ -64,6 +69,21 @@ class Batch:
     written: dict[int, list[Path]] = field(default_factory=dict)
     failed: list[int] = field(default_factory=list)
 
+    @classmethod
+    def begin(
+        cls,
+        sources: Sequence[Source],
+        renderer: Renderer,
+        folder: Path,
+        costs: Sequence[float],
+        quiet: bool,
+        err: TextIO,
+    ) -> Batch:
+        """A batch with its names claimed and nothing rendered; `costs` are in proportion to one another."""
+        target = OutputFolder(folder)
+        stems = [target.claim(source.job, source.document) for source in sources]
+        return cls(sources, renderer, target, stems, Progress(err, costs, quiet))
+
     def run(self, groups: Groups, size: int) -> None:
         """Render all jobs, at most `size` at once. A job that fails is told, and the others go on."""
         jobs = [source.job for source in self.sources]
@@ -98,6 +118,8 @@ class Batch:
 
     def _save(self, i: int, result: Rendered, seconds: float) -> None:
         source, stem = self.sources[i], self.stems[i]
+        if source.expanded_from is not None:  # beside the job, which has the texts as they were used
+            result = replace(result, record={**result.record, "expanded_from": source.expanded_from})
         try:
             self.written[i] = self.folder.save(source.job, stem, result)
         except Exception as error:
@@ -146,16 +168,13 @@ def render(
     `costs` are what the jobs cost in proportion to one another, such as their FLOPs: the time left is told by them.
     """
     out, err = out or sys.stdout, err or sys.stderr
-    target = OutputFolder(folder)
-    stems = [target.claim(source.job, source.document) for source in sources]
-    progress = Progress(err, costs, quiet)
-    work = Batch(sources, renderer, target, stems, progress)
+    work = Batch.begin(sources, renderer, folder, costs, quiet, err)
     try:
         work.run(groups, batch)
     finally:
-        progress.clear()
+        work.progress.clear()
         if not quiet and work.written:
-            took = duration(time.monotonic() - progress.started)
+            took = duration(time.monotonic() - work.progress.started)
             print(f"{len(work.written)} of {len(sources)} rendered in {took}, in {folder}:", file=out)
             for path, prompt in work.pictures():
                 print(f"  {path}  {on_one_line(prompt, 100)}".rstrip(), file=out)

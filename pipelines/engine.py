@@ -6,17 +6,20 @@ the functions of `Pipeline`. Files and records are `output.py`'s.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from models.checkpoint import CheckpointError, Description, describe, load
 from pipelines.estimate import Estimate, Output, Rendered, calls
 from pipelines.job import Job, require_built
 from pipelines.measure import MOMENT, STEPS, Calls, Clock, PeakMemory, Rehearsal, slope, warm_up
+from pipelines.provenance import computed, inputs
 from pipelines.refusal import Refusal
+from pipelines.scenecache import fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +88,7 @@ class Engine:
         self._device, self._cache, self._clock = device, cache, clock
         self._described: dict[str, Description] = {}
         self._loaded: Checkpoint | None = None
+        self._weights = ""  # hash of the files that the checkpoint was loaded from
 
     def check(self, job: Job) -> Estimate:
         """Cost and warnings of a job, from configuration files alone.
@@ -119,11 +123,27 @@ class Engine:
                 self._loaded = load(description, device)
             except CheckpointError as error:
                 raise Refusal("model", str(error)) from None
+            self._weights = fingerprint(description.folder)
             warm_up(self._loaded)
         return self._loaded
 
-    def render(self, jobs: Sequence[Job], progress: Callable[[int, int], bool]) -> list[Rendered]:
+    def release(self) -> None:
+        """Let go of the loaded checkpoint and give its memory back; the next render loads one again."""
+        import torch
+
+        self._loaded = None
+        gc.collect()  # a module and its hooks may hold each other
+        torch.cuda.empty_cache()  # does nothing where no GPU was used
+
+    def render(
+        self, jobs: Sequence[Job], progress: Callable[[int, int], bool], at_once: int | None = None
+    ) -> list[Rendered]:
         """Render jobs of one group (see `groups`) as one batch.
+
+        Args:
+            jobs: of one group.
+            progress: called with (step, steps); False cancels.
+            at_once: frames or layers in the autoencoder at a time, where memory is short; None is what is fast.
 
         Raises:
             Cancelled: `progress` returned False.
@@ -131,12 +151,17 @@ class Engine:
         """
         estimates = [self.check(job) for job in jobs]
         checkpoint = self.checkpoint(jobs[0].model)
+        if at_once is not None:
+            from models.codec import Codec
+
+            checkpoint = replace(checkpoint, codec=Codec(checkpoint.codec.vae, at_once))
+        given = [inputs(job) for job in jobs]
         started = self._clock()
         with PeakMemory(checkpoint.device) as memory:
             outputs = pipeline_of(jobs[0]).render(Work(checkpoint, progress, self._cache), jobs)
         seconds = round((self._clock() - started) / len(jobs), 3)
         rendered = []
-        for output, estimate in zip(outputs, estimates, strict=True):
+        for output, estimate, files in zip(outputs, estimates, given, strict=True):
             record = {
                 "resolved": dict(estimate.resolved),
                 "warnings": list(dict.fromkeys([*estimate.warnings, *output.warnings])),
@@ -144,7 +169,9 @@ class Engine:
                 "pairs": estimate.pairs,
                 "dense_pairs": estimate.dense_pairs,
                 "flops": estimate.flops,
-                "device": str(checkpoint.device),
+                **computed(checkpoint),
+                "weights": self._weights,
+                "inputs": files,
                 "seconds": seconds,
                 "peak_memory": memory.bytes,
                 "batch": len(jobs),

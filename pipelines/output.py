@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipelines.atomic import write_bytes
+from pipelines.atomic import TEMPORARY, write_bytes
 from pipelines.estimate import Attachment, Rendered
 from pipelines.job import DEFAULT_FPS, Job, parse, recipe
 from pipelines.media import MediaError, read_recipe, write_picture, write_record, write_video
@@ -96,7 +96,7 @@ class OutputFolder:
         suffixes = (*SUFFIXES, *_attached(job))
         paths = [path for suffix in suffixes if (path := self.folder / f"{stem}{suffix}").exists()]
         folder = self.folder / stem
-        if getattr(job, "png_frames", False) and folder.exists():
+        if getattr(job, "png_frames", False) and folder.exists() and not _is_begun(folder):
             paths.append(folder / "0000.png")
         if job.task == "layered" and folder.exists():
             if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
@@ -145,6 +145,14 @@ def _attached(job: Job) -> tuple[str, ...]:
 def _key(name: str) -> str:
     """Names of equal key are one file to some file system."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a folder holds nothing, or what a killed process left of its first file."""
+    try:
+        return all(path.name.startswith(TEMPORARY) for path in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _unchanged(path: Path, written: Mapping[str, str]) -> bool:

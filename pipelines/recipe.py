@@ -25,8 +25,12 @@ class MediaError(ValueError):
     """A picture, video or record that can not be read: one sentence."""
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe of a file that Diorama wrote, whose suffix says what it is: a mapping with the job under "job".
+def read_recipe(path: Path, suffix: str | None = None) -> dict[str, Any]:
+    """The recipe of a file that Diorama wrote: a mapping with the job under "job".
+
+    Args:
+        path: the file.
+        suffix: says what it is, such as `.png`; None is its own.
 
     Raises:
         MediaError: the file can not be read or holds no recipe.
@@ -38,7 +42,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         ".ora": _recipe_of_openraster,
         ".json": _recipe_of_record,
     }
-    reader = readers.get(path.suffix.lower())
+    suffix = suffix or path.suffix
+    reader = readers.get(suffix.lower())
     if reader is None:
         raise MediaError(f"{path}: expected a file that ends in {', '.join(readers)}")
     if not path.is_file():
@@ -47,7 +52,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         text = reader(path)
         recipe = json.loads(text) if text else None
     except Exception as error:  # decoders raise whatever a broken file makes them meet
-        raise MediaError(f"{path}: can not be read as {path.suffix[1:].upper()}: {first_line(error)}") from None
+        raise MediaError(f"{path}: can not be read as {suffix[1:].upper()}: {first_line(error)}") from None
     if not isinstance(recipe, dict) or not isinstance(recipe.get("job"), dict):
         raise MediaError(f"{path}: expected a recipe that Diorama wrote, found none")
     return recipe

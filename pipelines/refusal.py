@@ -117,10 +117,11 @@ def refusal_of(task: str, error: ValidationError, keys_at: Callable[[Place], Seq
         if isinstance(place[-1], int):
             return Refusal(field_of(place[:-1]), "expected more values; a size has 2, an interval 2 and a box 4")
         return Refusal(field_of(place), f"is missing; a {task} job needs it")
-    return Refusal(field_of(place), _reason(kind, finding["msg"], got, finding.get("ctx", {})))
+    return Refusal(field_of(place), reason_of(kind, finding["msg"], got, finding.get("ctx", {})))
 
 
-def _reason(kind: str, message: str, got: Any, context: Mapping[str, Any]) -> str:
+def reason_of(kind: str, message: str, got: Any, context: Mapping[str, Any]) -> str:
+    """What was expected and what came, of one finding of pydantic: its kind, message, input and context."""
     if kind == "value_error":
         return str(context["error"])
     if kind == "multiple_of":

@@ -12,7 +12,10 @@ from pipelines.queue import Row
 from ui.result import enlarged, facts, picture, prompt, size
 from ui.scenery import EASEL
 
-WORDS = {"queued": "waiting", "running": "rendering", "done": "done", "failed": "failed", "cancelled": "cancelled"}
+WORDS = {
+    "queued": "waiting", "running": "rendering", "paused": "paused", "done": "done", "failed": "failed",
+    "cancelled": "cancelled",
+}  # fmt: skip
 
 
 def stage(row: Row | None, ahead: int, folder: Path, health: str, hint: str = "") -> str:
@@ -34,6 +37,8 @@ def stage(row: Row | None, ahead: int, folder: Path, health: str, hint: str = ""
         inner = picture(row, folder, again=True) + _notes(row) + facts(row, folder)
     elif row.state == "failed":
         inner = f'<p class="note bad" role="alert"><b>Not rendered:</b> {escape(row.message)}</p>'
+    elif row.state == "paused":
+        inner = f'{_blank(row)}<p class="say" role="status">Paused.</p>{_notes(row)}'
     else:
         inner = '<p class="say">Cancelled.</p>'
     return f'<div class="stage {row.state}" data-id="{row.id}">{inner}{_caption(row)}</div>'
