@@ -1,0 +1,757 @@
+"""The history: what stands in the folder is found, what was said of it stays, nothing is lost on its way to the bin."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipelines import historyfile
+from pipelines.bin import Bin
+from pipelines.estimate import Attachment, Rendered
+from pipelines.history import History, HistoryError, Search
+from pipelines.job import Refusal, parse
+from pipelines.layerfiles import psd
+from pipelines.layers import Layer, Stack
+from pipelines.media import MAX_PIXELS
+from pipelines.output import OutputFolder, inside_of
+from pipelines.thumbs import Thumbs
+
+LAYERED = {"task": "layered", "layers": [{"box": [0, 0, 1, 1], "prompt": "a green ring"}]}
+SCENES = {
+    "task": "scenes",
+    "scenes": [{"prompt": "a star spins", "frames": 2}, {"prompt": "a ring grows", "frames": 3}],
+}
+
+
+def output(folder: Path, prompt: str = "a red circle", when: int | None = None, **more: Any) -> str:
+    """Write an output as a render does; returns its name."""
+    job = parse({"task": "text", "prompt": prompt, "size": [32, 16], **more})
+    frames = np.full((getattr(job, "frames", 1), 16, 32, 3), job.seed % 256, np.uint8)
+    attachments = []
+    if job.task == "layered":
+        layer = np.full((16, 32, 4), 255, np.uint8)
+        painting = psd(Stack((Layer("background", (0, 0, 16, 32), layer),)), inside_of(job))
+        attachments = [Attachment("/00.png", layer), Attachment(".psd", painting)]
+    target = OutputFolder(folder)
+    stem = target.claim(job, 1)
+    target.save(job, stem, Rendered(frames, {"resolved": {"size": [32, 16]}}, None, attachments))
+    if when is not None:
+        os.utime(folder / f"{stem}.json", (when, when))
+    return stem
+
+
+def story(folder: Path, **more: Any) -> str:
+    job = parse({**SCENES, "size": [32, 16], **more})
+    target = OutputFolder(folder)
+    stem = target.claim(job, 1)
+    shades = np.arange(5, dtype=np.uint8)[:, None, None, None] * 50
+    target.save(job, stem, Rendered(np.broadcast_to(shades, (5, 16, 32, 3)).copy(), {}))
+    return stem
+
+
+def id_of(history: History, stem: str, **wanted: Any) -> str:
+    return next(entry.id for entry in history.search(Search(**wanted), limit=1000).entries if entry.stem == stem)
+
+
+def stems(history: History, **wanted: Any) -> list[str]:
+    return [entry.stem for entry in history.search(Search(**wanted), limit=1000).entries]
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Hash of every file of the outputs, without what the history keeps."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in names.items()
+        if not name.startswith((".diorama", "history.sqlite3"))
+    }
+
+
+# ---------------------------------------------------------------- finding
+
+
+def test_every_output_is_found_with_what_its_record_tells(tmp_path: Path) -> None:
+    output(tmp_path, when=100, name="first", seed=2**63 - 1)
+    output(tmp_path, "a whole scene", when=200, **LAYERED)
+    story(tmp_path, name="tale")
+    history = History(tmp_path)
+    assert history.search().entries == []
+    assert history.refresh() == history.refresh().__class__(3, 0, False)
+    tale, layered, first = history.search().entries
+    assert (first.stem, first.task, first.model, first.prompt) == ("first", "text", "papercut", "a red circle")
+    assert (first.seed, first.width, first.height, first.kind, first.created) == (2**63 - 1, 32, 16, "picture", 100)
+    assert (layered.kind, layered.prompt) == ("layers", "a whole scene\na green ring")
+    assert (tale.kind, tale.prompt) == ("video", "a star spins\na ring grows")
+    assert history.get(first.id) == first
+    assert len(first.id) == 16 and int(first.id, 16) >= 0
+    assert [path.name for path in history.files(tale.id)] == ["tale.mp4", "tale.json"]
+    assert {path.name for path in history.files(layered.id)} == {
+        "layered-001.png", "layered-001.psd", "00.png", "layered-001.json",
+    }  # fmt: skip
+    assert history.record(tale.id)["job"]["scenes"][1]["prompt"] == "a ring grows"
+
+
+def test_only_what_changed_is_read_and_a_call_reads_no_more_than_it_is_told(tmp_path: Path) -> None:
+    for number in range(5):
+        output(tmp_path, when=100 + number, seed=number, name=f"n{number}")
+    history = History(tmp_path)
+    found = history.refresh(2)
+    assert (found.read, found.more, stems(history)) == (2, True, ["n4", "n3"])
+    assert [history.refresh(2).read for _ in range(3)] == [2, 1, 0]
+    before = id_of(history, "n1")
+    os.utime(tmp_path / "n1.json", (900, 900))
+    (tmp_path / "n2.json").unlink()
+    found = history.refresh()
+    assert (found.read, found.gone, found.more) == (1, 1, False)
+    assert stems(history) == ["n1", "n4", "n3", "n0"]
+    assert id_of(history, "n1") == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", '"x"', '{"job": {}}', '{"job": {"task": "text"}}', '{"job": {"task": 3}, "outputs": {}}',
+        '{"job": {"task": "text", "x": NaN}, "outputs": {}}', "[" * 100_000, '{"job": {"task": "text"}, "outputs": []}',
+    ],
+)  # fmt: skip
+def test_what_is_no_record_is_passed_over_and_not_read_twice(tmp_path: Path, text: str) -> None:
+    output(tmp_path, name="good")
+    (tmp_path / "other.json").write_text(text)
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "link.json").symlink_to(tmp_path / "good.json")
+    history = History(tmp_path)
+    assert history.refresh().read == 2
+    assert history.refresh().read == 0
+    assert stems(history) == ["good"]
+
+
+def test_odd_values_of_a_record_are_no_errors(tmp_path: Path) -> None:
+    odd = {
+        "task": "text\ud800",
+        "model": 3,
+        "prompt": "half \ud800",
+        "seed": 2**70,
+        "size": [1, "x"],
+        "scenes": [1, {}],
+    }
+    told = {"job": {**odd, "boxes": 7}, "outputs": {"odd.png": 3, "../x.png": "0", "odd/../../x.png": "0", "y.png": ""}}
+    (tmp_path / "odd.json").write_text(json.dumps(told))
+    history = History(tmp_path)
+    history.refresh()
+    # The hash of a job with half a letter can not be told either: it is nobody's job.
+    assert stems(history) == []
+    (tmp_path / "odd.json").write_text(json.dumps({**told, "job": {**odd, "task": "new", "prompt": "x"}}))
+    history.refresh()
+    (entry,) = history.search().entries
+    assert (entry.task, entry.model, entry.seed, entry.width, entry.prompt) == ("new", "", None, None, "x")
+    assert [path.name for path in history.files(entry.id)] == ["odd.json"]
+    assert history.thumbnail(entry.id) is None
+
+
+def test_a_record_leads_to_no_file_that_is_not_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    mine, other = output(folder, name="mine"), output(folder, "another", name="other")
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (folder / "mine.mp4").symlink_to(tmp_path / "secret.png")
+    told = json.loads((folder / "mine.json").read_text())
+    strange = ["other.png", "queue.sqlite3", "../secret.png", str(tmp_path / "secret.png"), "mine/../../secret.png"]
+    told["outputs"] |= dict.fromkeys([*strange, "mine.mp4", "mine/x\\y.png", "mine/.x.png"], "0")
+    (folder / "mine.json").write_text(json.dumps(told))
+    history = History(folder)
+    history.refresh()
+    id = id_of(history, mine)
+    assert [path.name for path in history.files(id)] == ["mine.png", "mine.json"]
+    history.discard(id)
+    assert sorted(content(folder)) == ["mine.mp4", "other.json", "other.png"]
+    assert (tmp_path / "secret.png").read_bytes() == b"secret"
+    assert stems(history) == [other]
+
+
+# ---------------------------------------------------------------- searching
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["indexed", "plain"])
+def searched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> History:
+    tmp_path = tmp_path_factory.mktemp("searched")
+    prompts = {
+        "one": "a red circle", "two": "a Red-Orange square, 100% wide", "three": "ein großer Käfer",
+        "four": "赤い丸と星", "snake_case-5": "a red ★ star",
+    }  # fmt: skip
+    for number, (name, prompt) in enumerate(prompts.items()):
+        output(tmp_path, prompt, when=1000 + number, name=name, seed=number, model="papercut" if number else "a/b")
+    story(tmp_path, name="tale")
+    os.utime(tmp_path / "tale.json", (2000, 2000))
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.param:
+            patch.setattr(historyfile, "has_index", lambda db: False)
+        history = History(tmp_path)
+    history.refresh()
+    history.annotate(id_of(history, "one"), rating=5, tags=["Best", "for print"], note="see the unicorn")
+    history.annotate(id_of(history, "two"), rating=3, tags=["best"])
+    return history
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", ["tale", "snake_case-5", "four", "three", "two", "one"]),
+        ("  \t ", ["tale", "snake_case-5", "four", "three", "two", "one"]),
+        ("red", ["snake_case-5", "two", "one"]), ("RED circ", ["one"]), ("circle red", ["one"]),
+        ("red-orange", ["two"]), ("100%", ["two"]), ("großer", ["three"]), ("GROSSER", ["three"]), ("käf", ["three"]),
+        ("星", ["four"]),
+        ("★", ["snake_case-5"]), ("snake_case", ["snake_case-5"]), ("best", ["two", "one"]), ("print", ["one"]),
+        ("unicorn", ["one"]), ("ring grows", ["tale"]), ("nothing", []), ('red" AND "a', []), ("red NOT circle", []),
+        ("\ud800red\0", ["snake_case-5", "two", "one"]),
+    ],
+)  # fmt: skip
+def test_any_words_are_a_search(searched: History, text: str, found: list[str]) -> None:
+    assert stems(searched, text=text) == found
+    assert searched.count(Search(text)) == len(found)
+
+
+@given(text=st.text(st.characters(codec=None), max_size=40))
+def test_no_text_is_a_mistake(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    history = _once(tmp_path_factory)
+    history.search(Search(text))
+    history.search(Search(f'"{text}" NEAR( * ^ : {text}-'))
+    history.search(Search(task=text, model=text, tags=[text]))
+
+
+_kept: list[History] = []
+
+
+def _once(factory: pytest.TempPathFactory) -> History:
+    if not _kept:
+        folder = factory.mktemp("history")
+        output(folder)
+        _kept.append(History(folder))
+        _kept[0].refresh()
+    return _kept[0]
+
+
+def test_filters_hold_together(searched: History) -> None:
+    assert stems(searched, rating=3) == ["two", "one"]
+    assert stems(searched, rating=4) == ["one"]
+    assert stems(searched, tags=["best"]) == ["two"]
+    assert stems(searched, tags=["Best", "for print"]) == ["one"]
+    assert stems(searched, tags=["Bes"]) == []
+    assert stems(searched, video=True) == stems(searched, task="scenes") == ["tale"]
+    assert stems(searched, video=False, model="a/b") == ["one"]
+    assert stems(searched, since=1001, until=1003) == ["three", "two"]
+    assert stems(searched, since=float("-inf"), until=float("inf"), text="circle") == ["one"]
+    assert stems(searched, text="red", rating=1, tags=["best"]) == ["two"]
+    assert searched.words() == {
+        "task": {"text": 5, "scenes": 1},
+        "model": {"papercut": 5, "a/b": 1},
+        "tag": {"Best": 1, "best": 1, "for print": 1},
+    }
+
+
+def test_pages_have_every_output_once_though_others_come_meanwhile(tmp_path: Path) -> None:
+    for number in range(7):
+        output(tmp_path, name=f"n{number}", when=100 + number // 3)  # several of one moment
+    history = History(tmp_path)
+    history.refresh()
+    page, seen = history.search(limit=3), []
+    seen += page.entries
+    output(tmp_path, name="newer", when=900)
+    history.refresh()
+    while page.after:
+        page = history.search(after=page.after, limit=3)
+        seen += page.entries
+    assert sorted(entry.stem for entry in seen) == [f"n{number}" for number in range(7)]
+    assert [entry.created for entry in seen] == sorted((entry.created for entry in seen), reverse=True)
+    for wrong in ("x", "1", "1-2-3", "-1-2", "1-" + "9" * 30, "1-2 OR 1"):
+        with pytest.raises(Refusal, match="begin anew"):
+            history.search(after=wrong)
+
+
+# ---------------------------------------------------------------- what persons say
+
+
+def test_what_was_said_survives_the_loss_of_the_database(tmp_path: Path) -> None:
+    output(tmp_path, name="one")
+    history = History(tmp_path)
+    history.refresh()
+    history.annotate(id_of(history, "one"), rating=4, tags=["sky", " sky ", "SKY", "two  words", ""], note='"quoted"\n')
+    for path in tmp_path.glob("history.sqlite3*"):
+        path.unlink()
+    again = History(tmp_path)
+    again.refresh()
+    (entry,) = again.search().entries
+    assert (entry.rating, entry.tags, entry.note) == (4, ("sky", "two words"), '"quoted"\n')
+
+
+@pytest.mark.parametrize("harm", ["older", "broken", "cut", "other"])
+def test_a_database_that_can_not_be_used_is_made_anew(tmp_path: Path, harm: str) -> None:
+    output(tmp_path, name="one")
+    history = History(tmp_path)
+    history.refresh()
+    history.annotate(id_of(history, "one"), rating=4)
+    path = tmp_path / "history.sqlite3"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if harm == "older":
+            db.execute("PRAGMA user_version = 1")
+    if harm == "broken":
+        path.write_bytes(b"\0" * 5000)
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:3000])
+    if harm == "other":
+        path.unlink()
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE outputs (x)")
+    again = History(tmp_path)
+    again.refresh()
+    assert [(entry.stem, entry.rating) for entry in again.search().entries] == [("one", 4)]
+
+
+def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    History(tmp_path)
+    with sqlite3.connect(tmp_path / "history.sqlite3") as db:
+        db.execute("PRAGMA user_version = 98")
+    with pytest.raises(HistoryError, match="expected a history of version 1 or older, got 49; update Diorama"):
+        History(tmp_path)
+
+
+def test_the_kind_of_index_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output(tmp_path, name="one")
+    for there in (True, False, True):
+        with monkeypatch.context() as patch:
+            if not there:
+                patch.setattr(historyfile, "has_index", lambda db: False)
+            history = History(tmp_path)
+            history.refresh()
+            assert stems(history, text="circle") == ["one"]
+
+
+def test_what_was_said_follows_an_output_to_another_name_and_stays_with_one_rendered_again(tmp_path: Path) -> None:
+    output(tmp_path, name="one")
+    history = History(tmp_path)
+    history.refresh()
+    history.annotate(id_of(history, "one"), rating=2)
+    output(tmp_path, name="one")  # the same job again
+    history.refresh()
+    assert history.search().entries[0].rating == 2
+    told = json.loads((tmp_path / "one.json").read_text())
+    told["outputs"] = {"new.png": told["outputs"]["one.png"]}
+    (tmp_path / "one.png").rename(tmp_path / "new.png")
+    (tmp_path / "new.json").write_text(json.dumps(told))
+    (tmp_path / "one.json").unlink()
+    history.refresh()
+    assert [(entry.stem, entry.rating) for entry in history.search().entries] == [("new", 2)]
+
+
+def test_another_job_under_an_old_name_does_not_inherit(tmp_path: Path) -> None:
+    output(tmp_path, name="one")
+    history = History(tmp_path)
+    history.refresh()
+    old = id_of(history, "one")
+    history.annotate(old, rating=5)
+    for path in tmp_path.glob("one.*"):
+        path.unlink()
+    output(tmp_path, "something else", name="one")
+    history.refresh()
+    (entry,) = history.search().entries
+    assert (entry.prompt, entry.rating) == ("something else", 0)
+    assert entry.id != old and history.get(old) is None
+
+
+def test_equal_outputs_are_rated_one_by_one_and_a_rebuild_keeps_them_apart(tmp_path: Path) -> None:
+    job = parse({"task": "text", "prompt": "x", "size": [16, 16]})
+    target = OutputFolder(tmp_path)
+    for number in (1, 2):
+        target.save(job, target.claim(job, number), Rendered(np.zeros((1, 16, 16, 3), np.uint8), {}))
+    history = History(tmp_path)
+    history.refresh()
+    history.annotate(id_of(history, "text-001"), rating=5)
+    os.utime(tmp_path / "text-001.json", (1, 1))  # so that the other one is read first
+    for path in tmp_path.glob("history.sqlite3*"):
+        path.unlink()
+    again = History(tmp_path)
+    again.refresh()
+    assert {entry.stem: entry.rating for entry in again.search().entries} == {"text-001": 5, "text-002": 0}
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"rating": 6}, "rating: expected a whole number from 0 to 5, got 6"),
+        ({"rating": True}, "rating: expected a whole number from 0 to 5, got True"),
+        ({"tags": ["x" * 41]}, "tags: expected tags of at most 40 letters"),
+        ({"tags": ["a\nb"]}, "tags: expected tags of at most 40 letters on one line"),
+        ({"tags": [str(number) for number in range(51)]}, "tags: expected at most 50 tags, got 51"),
+        ({"note": "x" * 4001}, "note: expected a text of at most 4,000 characters"),
+        ({"note": "\ud800"}, "note: expected a text"),
+    ],
+)
+def test_what_can_not_be_kept_is_refused_and_changes_nothing(tmp_path: Path, said: Any, reason: str) -> None:
+    output(tmp_path, name="one")
+    history = History(tmp_path)
+    history.refresh()
+    before = history.annotate(id_of(history, "one"), rating=1, tags=["a"])
+    with pytest.raises(Refusal) as refused:
+        history.annotate(before.id, **said)
+    assert str(refused.value).startswith(reason)
+    assert history.get(before.id) == before
+    with pytest.raises(Refusal, match="there is no output 'x'"):
+        history.annotate("x", rating=1)
+
+
+def test_annotations_that_can_not_be_read_are_laid_aside(tmp_path: Path) -> None:
+    (tmp_path / ".diorama").mkdir()
+    (tmp_path / ".diorama" / "annotations.json").write_text('{"annotations": [{"stem": "x"}]}')
+    output(tmp_path, name="one")
+    history = History(tmp_path)
+    history.refresh()
+    history.annotate(id_of(history, "one"), rating=1)
+    assert (tmp_path / ".diorama" / "annotations.json.unread").read_text() == '{"annotations": [{"stem": "x"}]}'
+
+
+def test_what_can_not_be_written_was_not_said(tmp_path: Path) -> None:
+    output(tmp_path, name="one")
+    history = History(tmp_path)
+    history.refresh()
+    (tmp_path / ".diorama").write_text("in the way")
+    with pytest.raises(OSError):
+        history.annotate(id_of(history, "one"), rating=1)
+    assert history.search().entries[0].rating == 0
+
+
+def test_many_may_look_and_rate_at_once(tmp_path: Path) -> None:
+    for number in range(4):
+        output(tmp_path, name=f"n{number}", seed=number)
+    history = History(tmp_path)
+    history.refresh()
+    ids = [entry.id for entry in history.search().entries]
+
+    def rate(number: int) -> None:
+        own = History(tmp_path) if number % 2 else history
+        for rating in (1, 2, 3):
+            own.refresh()
+            own.annotate(ids[number], rating=rating, tags=[f"{rating}"])
+            own.search(Search(str(rating)))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(rate, range(4)))
+    assert [(entry.rating, entry.tags) for entry in history.search().entries] == [(3, ("3",))] * 4
+    told = json.loads((tmp_path / ".diorama" / "annotations.json").read_text())["annotations"]
+    assert [(each["stem"], each["rating"]) for each in told] == [(f"n{number}", 3) for number in range(4)]
+
+
+# ---------------------------------------------------------------- thumbnails
+
+
+def test_a_thumbnail_shows_the_picture_small_and_is_made_once(tmp_path: Path) -> None:
+    gradient = np.repeat(np.arange(255, -1, -1, dtype=np.uint8)[:, None], 512, axis=1)
+    Image.fromarray(np.repeat(gradient, 2, axis=0)).save(tmp_path / "a.png")
+    shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
+    thumbs = Thumbs(tmp_path / "thumbs")
+    thumb = thumbs.of(tmp_path / "a.png")
+    assert thumb is not None and thumb == thumbs.of(tmp_path / "b.png")
+    with Image.open(thumb) as image:
+        assert (image.format, image.size) == ("WEBP", (256, 256))
+        pixels = np.asarray(image.convert("L")).astype(int)
+    assert pixels[5].mean() > 230 and pixels[250].mean() < 25
+    made = thumb.stat().st_ino
+    assert thumbs.of(tmp_path / "a.png") == thumb and thumb.stat().st_ino == made
+    Image.fromarray(255 - gradient).save(tmp_path / "a.png")
+    assert thumbs.of(tmp_path / "a.png") != thumb
+
+
+def test_a_video_has_a_strip_of_four_of_its_frames_the_first_and_the_last_among_them(tmp_path: Path) -> None:
+    story(tmp_path, name="tale")
+    history = History(tmp_path)
+    history.refresh()
+    thumb = history.thumbnail(id_of(history, "tale"))
+    assert thumb is not None
+    with Image.open(thumb) as image:
+        assert image.size == (4 * 32, 16)
+        shades = np.asarray(image.convert("L"))[8, 16::32]
+    assert np.abs(shades.astype(int) - [0, 50, 150, 200]).max() < 12  # of 0, 50, 100, 150, 200
+
+
+def test_what_can_not_be_decoded_or_is_too_large_has_no_thumbnail(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 100)
+    (tmp_path / "words.mp4").write_text("no video")
+    side = int(MAX_PIXELS**0.5) + 1
+    Image.new("1", (side, side)).save(tmp_path / "bomb.png")
+    thumbs = Thumbs(tmp_path / "thumbs")
+    assert [thumbs.of(tmp_path / name) for name in ("broken.png", "words.mp4", "bomb.png", "none.png")] == [None] * 4
+    assert not (tmp_path / "thumbs").exists()
+
+
+def test_thumbnails_take_no_more_room_than_they_may(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    for number in range(6):
+        Image.fromarray(noise.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    size = (Thumbs(tmp_path / "one").of(tmp_path / "0.png") or tmp_path).stat().st_size
+    thumbs = Thumbs(tmp_path / "thumbs", most=int(3.5 * size))
+    for number in range(6):
+        thumb = thumbs.of(tmp_path / f"{number}.png")
+        assert thumb is not None and thumb.exists()
+        os.utime(thumb, (number, number))
+    assert 2 <= len(list((tmp_path / "thumbs").iterdir())) <= 3
+
+
+# ---------------------------------------------------------------- two side by side
+
+
+def test_two_outputs_are_compared_by_fields_settings_versions_and_pixels(tmp_path: Path) -> None:
+    output(tmp_path, name="a", seed=10, steps=8)
+    output(tmp_path, "a blue star", name="b", seed=13, steps=8)
+    told = json.loads((tmp_path / "b.json").read_text())
+    told["versions"]["torch"], told["weights"] = "9.9", "abc"
+    (tmp_path / "b.json").write_text(json.dumps(told))
+    story(tmp_path, name="tale")
+    history = History(tmp_path)
+    history.refresh()
+    a, b, tale = (id_of(history, stem) for stem in ("a", "b", "tale"))
+    found = history.compare(a, b)
+    fields = {each.field: (each.left, each.right) for each in found.differences}
+    assert fields.pop("versions.torch")[1] == "9.9"
+    assert fields == {
+        "prompt": ("a red circle", "a blue star"), "seed": (10, 13), "name": ("a", "b"), "weights": (None, "abc"),
+    }  # fmt: skip
+    assert found.pixels is not None
+    assert (found.pixels.largest, found.pixels.mean) == (3, 3.0)
+    assert found.pixels.psnr == pytest.approx(20 * np.log10(255 / 3))
+    same = history.compare(a, a)
+    assert same.differences == [] and same.pixels is not None and same.pixels.psnr is None
+    assert history.compare(a, tale).pixels is None
+    assert {each.field for each in history.compare(a, tale).differences} >= {"task", "scenes[1].prompt"}
+    with pytest.raises(Refusal, match="there is no output"):
+        history.compare(a, "x")
+
+
+# ---------------------------------------------------------------- the bin
+
+
+def test_an_output_goes_to_the_bin_whole_and_comes_back_as_it_was(tmp_path: Path) -> None:
+    output(tmp_path, "kept", name="kept")
+    output(tmp_path, "a whole scene", name="stack", **LAYERED)
+    history = History(tmp_path)
+    history.refresh()
+    before, id = content(tmp_path), id_of(history, "stack")
+    history.annotate(id, rating=3)
+    thumb, entry = history.thumbnail(id), history.get(id)
+    history.discard(id)
+    history.discard(id)
+    assert sorted(content(tmp_path)) == ["kept.json", "kept.png"]
+    assert (stems(history), stems(history, binned=True)) == (["kept"], ["stack"])
+    assert [path.name for path in history.files(id)] == ["stack.png", "stack.psd", "00.png", "stack.json"]
+    assert history.thumbnail(id) == thumb
+    assert history.refresh().read == 0
+    assert history.take_back(id) == entry
+    assert content(tmp_path) == before
+    assert history.refresh().read == 0
+    assert stems(history) == ["stack", "kept"]
+    with pytest.raises(Refusal, match="expected an output in the bin"):
+        history.take_back(id)
+
+
+def test_where_the_name_is_taken_it_comes_back_under_another(tmp_path: Path) -> None:
+    output(tmp_path, "a whole scene", name="stack", **LAYERED)
+    old = json.loads((tmp_path / "stack.json").read_text())
+    history = History(tmp_path)
+    history.refresh()
+    id = id_of(history, "stack")
+    history.annotate(id, rating=3)
+    history.discard(id)
+    output(tmp_path, "another", name="stack")
+    (tmp_path / "stack-2.psd").write_bytes(b"somebody's")
+    others = content(tmp_path)
+    history.refresh()
+    entry = history.take_back(id)
+    assert (entry.stem, entry.rating, entry.created) == ("stack-3", 3, pytest.approx(entry.created))
+    assert others.items() <= content(tmp_path).items()
+    new = json.loads((tmp_path / "stack-3.json").read_text())
+    assert new["job"] == old["job"] and new["job"]["name"] == "stack"
+    assert {name.replace("stack", "stack-3"): sha for name, sha in old["outputs"].items()} == new["outputs"]
+    assert all(content(tmp_path)[name] == sha for name, sha in new["outputs"].items())
+    # A render of the job finds its own files again, and lets alone what a painting program made of them.
+    assert OutputFolder(tmp_path).claim(parse(old["job"]), 1) == "stack-3"
+    with (tmp_path / "stack-3.psd").open("ab") as file:
+        file.write(b"painted")
+    assert OutputFolder(tmp_path).claim(parse(old["job"]), 1) == "stack-4"
+
+
+def test_the_bin_is_found_again_without_the_database(tmp_path: Path) -> None:
+    output(tmp_path, name="one")
+    history = History(tmp_path)
+    history.refresh()
+    id = id_of(history, "one")
+    history.annotate(id, rating=1)
+    history.discard(id)
+    for path in tmp_path.glob("history.sqlite3*"):
+        path.unlink()
+    again = History(tmp_path)
+    again.refresh()
+    entry = again.get(id)
+    assert entry is not None and entry.binned is not None and entry.rating == 1
+    assert again.take_back(id).stem == "one"
+
+
+def test_a_kill_before_the_database_heard_of_a_move_is_made_good(tmp_path: Path) -> None:
+    output(tmp_path, name="one")
+    history = History(tmp_path)
+    history.refresh()
+    id = id_of(history, "one")
+    history.annotate(id, rating=2)
+    bin = Bin(tmp_path / ".diorama" / "bin", tmp_path)
+    bin.put(id, "one")
+    history.refresh()
+    entry = history.get(id)
+    assert entry is not None and entry.binned is not None and entry.rating == 2
+    output(tmp_path, "another", name="one")
+    bin.take(id)
+    history.refresh()
+    assert {(entry.stem, entry.rating, entry.binned) for entry in history.search().entries} == {
+        ("one-2", 2, None), ("one", 0, None),
+    }  # fmt: skip
+    assert history.search(Search(binned=True)).entries == []
+    assert stems(history, text="one", rating=2) == ["one-2"]
+
+
+def test_the_bin_is_emptied_of_what_is_old(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        output(tmp_path, name=name)
+    history = History(tmp_path)
+    history.refresh()
+    one, two = id_of(history, "one"), id_of(history, "two")
+    history.annotate(one, rating=5)
+    history.discard(one)
+    between = time.time()
+    time.sleep(0.01)
+    history.discard(two)
+    assert history.empty(between) == 1
+    assert (stems(history), stems(history, binned=True)) == (["three"], ["two"])
+    assert sorted(path.name for path in (tmp_path / ".diorama" / "bin").iterdir()) == [two]
+    assert history.get(one) is None
+    assert "one" not in (tmp_path / ".diorama" / "annotations.json").read_text()
+
+
+def test_what_was_written_anew_is_never_removed_with_the_old(tmp_path: Path) -> None:
+    output(tmp_path, name="one")
+    bin = Bin(tmp_path / "bin", tmp_path)
+    binned = bin.put("0" * 16, "one")
+    (binned.files.parent / "putting").touch()  # as if it had been killed before the old names were gone
+    output(tmp_path, name="one")
+    os.utime(tmp_path / "one.png", (5, 5))
+    os.utime(tmp_path / "one.json", (5, 5))
+    before = content(tmp_path)
+    bin.recover()
+    assert content(tmp_path) == {name: sha for name, sha in before.items() if name != "bin/0000000000000000/putting"}
+
+
+def test_without_links_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    output(tmp_path, name="one", **LAYERED)
+    history = History(tmp_path)
+    history.refresh()
+    before, id = content(tmp_path), id_of(history, "one")
+    history.discard(id)
+    assert content(tmp_path) == {}
+    history.take_back(id)
+    assert content(tmp_path) == before
+
+
+STEPS = ("link", "rename", "replace", "unlink", "mkdir", "rmdir", "utime", "open")
+
+
+def killed(step: int, act: Callable[[], object]) -> bool:
+    """Whether a process that does `act` and is killed before its change number `step` to the disk dies of it."""
+    pid = os.fork()
+    if pid == 0:
+        left = step
+
+        def counted(name: str) -> Callable[..., Any]:
+            change = getattr(os, name)
+
+            def changed(*args: Any, **kwargs: Any) -> Any:
+                nonlocal left
+                if left == 0:
+                    os._exit(9)
+                left -= 1
+                return change(*args, **kwargs)
+
+            return changed
+
+        for name in STEPS:
+            setattr(os, name, counted(name))
+        try:
+            act()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["discard", "take_back", "take_back as another"])
+def test_a_kill_at_any_step_leaves_an_output_whole_in_one_place(tmp_path: Path, task: str) -> None:
+    plain = tmp_path / "plain"
+    output(plain, "a whole scene", name="stack", **LAYERED)
+    first = History(plain)
+    first.refresh()
+    id = id_of(first, "stack")
+    first.annotate(id, rating=4)
+    if task != "discard":
+        first.discard(id)
+    if task == "take_back as another":
+        output(plain, "another", name="stack")
+        first.refresh()
+    told = first.record(id)
+    shas = sorted(told["outputs"].values())
+    others = content(plain)  # of the other output; of this one too, before it is thrown away
+    with sqlite3.connect(plain / "history.sqlite3") as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    died, step = True, 0
+    while died:
+        folder = tmp_path / "run"
+        shutil.copytree(plain, folder, copy_function=shutil.copy2)
+        died = killed(step, lambda folder=folder: getattr(History(folder), task.split()[0])(id))  # type: ignore[misc]
+        assert _whole(folder, shas) or _whole(folder / ".diorama" / "bin" / id / "files", shas)
+        history = History(folder)
+        history.refresh()
+        (entry,) = [e for binned in (False, True) for e in history.search(Search("scene", binned=binned)).entries]
+        assert entry.rating == 4
+        assert sorted(history.record(entry.id)["outputs"].values()) == shas
+        assert len(history.files(entry.id)) == len(shas) + 1
+        here = {path.relative_to(folder).as_posix() for path in history.files(entry.id)} if not entry.binned else set()
+        ours = set() if task == "discard" else set(others)
+        assert set(content(folder)) == here | ours
+        assert len(list((folder / ".diorama" / "bin").glob("*"))) == (entry.binned is not None)
+        assert not list(folder.rglob("put*")) + list(folder.rglob("taking*"))
+        if not died:
+            assert (entry.binned is not None) == (task == "discard")
+        shutil.rmtree(folder)
+        step += 1
+    assert step > 12
+
+
+def _whole(folder: Path, shas: list[str]) -> bool:
+    """Whether some record in `folder` has all its outputs beside it."""
+    for record in folder.glob("stack*.json"):
+        outputs = json.loads(record.read_text())["outputs"]
+        if sorted(outputs.values()) == shas:
+            return outputs.items() <= content(folder).items()
+    return False
