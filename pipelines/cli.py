@@ -1,4 +1,4 @@
-"""The command line: `diorama render`, `diorama design`, `diorama train`, `diorama studio`.
+"""The command line: `diorama render`, `diorama grid`, `diorama design`, `diorama train`, `diorama studio`.
 
 Nothing heavy is imported at the top, so that `diorama --help` answers at once.
 """
@@ -17,6 +17,7 @@ from pipelines.version import __version__
 
 if TYPE_CHECKING:
     from pipelines.batch import Groups, Renderer
+    from pipelines.output import OutputFolder
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 MAX_BATCH = 64
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None, engine: tuple[Renderer, Groups] | No
             return _train(args)
         if args.command == "design":
             return _design(args)
+        if args.command == "grid":
+            return _grid(args, engine)
         return _render(args, engine)
     except (Refusal, Refused) as refusal:
         print(f"diorama: {refusal}", file=sys.stderr)
@@ -57,23 +60,36 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"diorama {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    render = commands.add_parser("render", help="render job files (YAML, JSON or JSON Lines)", allow_abbrev=False)
-    render.add_argument("files", nargs="+", metavar="FILE", help="job file: .yaml, .json or .jsonl, many jobs each")
-    render.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="output folder (default: out)")
+    render = commands.add_parser("render", help="render job files (YAML, JSON, JSON Lines or CSV)", allow_abbrev=False)
     render.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="check everything and tell each job's cost, a line of JSON a job; write nothing",
+        "files", nargs="+", metavar="FILE", help="job file: .yaml, .json, .jsonl or .csv, many jobs each"
+    )
+    render.add_argument(
+        "--template", type=Path, metavar="FILE", help="job file of one job that the rows of a .csv fill in"
     )
     render.add_argument("--engine", choices=("local", "ray"), default="local", help="where to render (default: local)")
-    render.add_argument(
-        "--batch",
-        type=lambda text: _count(text, MAX_BATCH),
-        default=4,
-        metavar="N",
-        help="jobs rendered at once (default: 4)",
+
+    grid = commands.add_parser(
+        "grid", help="render a job with fields set against each other, and a page of them", allow_abbrev=False
     )
-    render.add_argument("--quiet", action="store_true", help="say only what went wrong")
+    grid.add_argument("file", metavar="FILE", help="grid file: a job and one to three axes")
+
+    for both in (render, grid):
+        both.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="output folder (default: out)")
+        both.add_argument("--wildcards", type=Path, metavar="DIR", help="folder of NAME.txt, for __NAME__ in prompts")
+        both.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="check everything and tell each job's cost, a line of JSON a job; write nothing",
+        )
+        both.add_argument(
+            "--batch",
+            type=lambda text: _count(text, MAX_BATCH),
+            default=4,
+            metavar="N",
+            help="jobs rendered at once (default: 4)",
+        )
+        both.add_argument("--quiet", action="store_true", help="say only what went wrong")
 
     design = commands.add_parser(
         "design", help="propose boxes or layers for a prompt, as a job file to edit", allow_abbrev=False
@@ -110,22 +126,14 @@ def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) ->
     if args.engine != "local":
         raise Refusal("--engine", f"engine {args.engine!r} is not built yet; this version renders with: local")
     from pipelines.jobfile import read_jobs
+    from pipelines.wildcards import Wildcards
 
-    sources = read_jobs(args.files)
+    sources = read_jobs(args.files, template=args.template, wildcards=Wildcards(args.wildcards))
 
     from pipelines.batch import check_all, render
     from pipelines.dryrun import dry_run
-    from pipelines.output import OutputFolder
 
-    folder = OutputFolder(args.out)
-    try:
-        folder.probe()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise Refusal(
-            "--out", f"expected a folder to write to, got {str(args.out)!r}: {reason}; choose another"
-        ) from None
-
+    folder = _output_folder(args.out)
     renderer, groups = engine or _load_engine(args.out)
     estimates = check_all(sources, renderer)
     how = {"batch": args.batch, "quiet": args.quiet}
@@ -134,6 +142,54 @@ def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) ->
     else:
         failed = render(sources, renderer, groups, args.out, **how, costs=[found.flops for found in estimates])
     return FAILED if failed else DONE
+
+
+def _grid(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> int:
+    from pipelines.grid import read_grid
+    from pipelines.wildcards import Wildcards
+
+    grid = read_grid(args.file, Wildcards(args.wildcards))
+    sources = grid.sources(args.file)
+
+    from pipelines.batch import Batch, check_all
+    from pipelines.dryrun import dry_run
+    from pipelines.gridpage import export
+
+    folder = _output_folder(args.out)
+    renderer, groups = engine or _load_engine(args.out)
+    estimates = check_all(sources, renderer)
+    if args.dry_run:
+        how = {"batch": args.batch, "quiet": args.quiet}
+        failed = dry_run(sources, estimates, renderer, groups, folder, **how, out=sys.stdout, err=sys.stderr)
+        return FAILED if failed else DONE
+    costs = [found.flops for found in estimates]
+    work = Batch.begin(sources, renderer, args.out, costs, args.quiet, sys.stderr)
+    try:
+        work.run(groups, args.batch)
+    finally:
+        work.progress.clear()
+    if not work.written:
+        return FAILED
+    try:
+        page = export(grid, {index: files[-1] for index, files in work.written.items()}, args.out)
+    except OSError as error:
+        print(f"diorama: the page of the grid can not be written: {error.strerror}", file=sys.stderr)
+        return FAILED
+    if not args.quiet:
+        print(f"{len(work.written)} of {len(sources)} rendered for {len(grid.cells)} cells: {page}")
+    return FAILED if work.failed else DONE
+
+
+def _output_folder(out: Path) -> OutputFolder:
+    from pipelines.output import OutputFolder
+
+    folder = OutputFolder(out)
+    try:
+        folder.probe()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Refusal("--out", f"expected a folder to write to, got {str(out)!r}: {reason}; choose another") from None
+    return folder
 
 
 def _load_engine(out: Path) -> tuple[Renderer, Groups]:

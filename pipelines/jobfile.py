@@ -1,7 +1,8 @@
-"""Files of jobs: YAML (many documents), JSON (an object or a list) and JSON Lines become checked jobs.
+"""Files of jobs: YAML (many documents), JSON (an object or a list), JSON Lines and CSV become checked jobs.
 
 All documents of all files are read and checked before the first job is returned, so a slip in the last one stops the
-call before anything is rendered. The schema of one job is in `job.py`.
+call before anything is rendered. The schema of one job is in `job.py`, the columns of a CSV file are `jobtable.py`'s,
+and how a document becomes several jobs is `expand.py`'s.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import json
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.expand import Row, rows
 from pipelines.job import Job, parse, require_built
-from pipelines.refusal import Refusal, Refused
+from pipelines.jobtable import TableRow, read_table
+from pipelines.refusal import Refusal, Refused, kind_of
+from pipelines.wildcards import Wildcards
 from pipelines.yamlfile import MAX_DEPTH, documents
 
 MAX_BYTES = 16 * 2**20
@@ -24,40 +28,97 @@ MAX_DOCUMENTS = 100_000
 
 @dataclass(frozen=True)
 class Source:
-    """A job and where it came from: `document` is its number in `file`, from 1."""
+    """A job and where it came from.
+
+    Attributes:
+        job: the job.
+        file: the file, as it was given.
+        document: the document's number in the file, from 1.
+        expanded_from: what the record tells of the document that became several jobs; None where it is the job itself.
+    """
 
     job: Job
     file: str
     document: int
+    expanded_from: Mapping[str, Any] | None = None
 
 
-def read_jobs(paths: Sequence[str | Path]) -> list[Source]:
+def read_jobs(
+    paths: Sequence[str | Path], *, template: str | Path | None = None, wildcards: Wildcards | None = None
+) -> list[Source]:
     """The jobs of all files, in order.
+
+    Args:
+        paths: job files.
+        template: a job file of one document, which the rows of CSV files fill in; None is an empty one.
+        wildcards: the lists that documents with `expand` may name.
 
     Raises:
         Refused: a file can not be read, a document is not a job of this version, or two jobs have one name.
     """
     sources: list[Source] = []
     named: dict[str, Source] = {}
+    base = _template(template, paths) if template is not None else {}
     for file in map(str, paths):
         before = len(sources)
         number = 0
+        value: object = None
         try:
             for number, value in enumerate(_values(file), 1):
-                if len(sources) == MAX_DOCUMENTS:
-                    raise Refusal("", f"expected at most {MAX_DOCUMENTS:,} documents in one call; render them in parts")
-                job = parse(value)
-                require_built(job)
-                source = Source(job, file, number)
-                _claim(source, named)
-                sources.append(source)
+                document = value.over(base, number) if isinstance(value, TableRow) else value
+                for row in rows(document, wildcards):
+                    if len(sources) == MAX_DOCUMENTS:
+                        raise Refusal(
+                            "", f"expected at most {MAX_DOCUMENTS:,} documents in one call; render them in parts"
+                        )
+                    job = parse(_named(row, number))
+                    require_built(job)
+                    source = Source(job, file, number, row.expanded_from)
+                    if not isinstance(row.values, Mapping) or row.values.get("name") is not None:
+                        _claim(source, named)
+                    sources.append(source)
         except _Unreadable as problem:
             raise Refused(file, problem.document, "", str(problem)) from None
         except Refusal as refusal:
-            raise Refused(file, number, refusal.field, refusal.reason) from None
+            told = value.told(refusal) if isinstance(value, TableRow) else refusal
+            raise Refused(file, number, told.field, told.reason) from None
         if len(sources) == before:
             raise Refused(file, 0, "", "expected at least one job, got an empty file; see assets/examples/demo.yaml")
     return sources
+
+
+def read_values(file: str | Path) -> list[object]:
+    """The documents of a file of plain values, whatever they mean.
+
+    Raises:
+        Refused: the file can not be read, or has no documents.
+    """
+    try:
+        found = list(_values(str(file)))
+    except _Unreadable as problem:
+        raise Refused(str(file), problem.document, "", str(problem)) from None
+    if not found:
+        raise Refused(str(file), 0, "", "expected a document, got an empty file")
+    return found
+
+
+def _template(file: str | Path, paths: Sequence[str | Path]) -> Mapping[str, Any]:
+    if not any(Path(path).suffix.lower() == ".csv" for path in paths):
+        raise Refusal("--template", "is filled in by the rows of a CSV file, and none was given; add one")
+    found = read_values(file)
+    if len(found) != 1 or not isinstance(found[0], Mapping):
+        got = kind_of(found[0]) if len(found) == 1 else f"{len(found)} documents"
+        raise Refused(str(file), 0, "", f"expected one job as the template, got {got}")
+    return found[0]
+
+
+def _named(row: Row, document: int) -> object:
+    """The values of a row, under a name of its own where its document has several."""
+    if not isinstance(row.values, Mapping):
+        return row.values
+    stem = row.values.get("name") or f"{row.values.get('task')}-{document:03d}"
+    name = row.named(stem) if isinstance(stem, str) else None
+    return {**row.values, "name": name} if name else row.values
 
 
 class _Unreadable(ValueError):
@@ -80,7 +141,9 @@ def _claim(source: Source, named: dict[str, Source]) -> None:
 
 
 def _values(file: str) -> Iterator[object]:
-    readers = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines}
+    readers = {
+        ".yaml": _yaml, ".yml": _yaml, ".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines, ".csv": _csv
+    }  # fmt: skip
     reader = readers.get(Path(file).suffix.lower())
     if reader is None:
         raise _Unreadable(f"expected a file that ends in {', '.join(readers)}; rename it to say what it holds")
@@ -133,6 +196,13 @@ def _json_lines(text: str) -> Iterator[object]:
     # Not splitlines(): it also cuts at U+2028, which may stand inside a string.
     for number, line in enumerate(filter(str.strip, text.split("\n")), 1):
         yield _json_value(line, number)
+
+
+def _csv(text: str) -> Iterator[object]:
+    try:
+        yield from read_table(text)
+    except Refusal as refusal:
+        raise _Unreadable(refusal.reason) from None
 
 
 def _json_value(text: str, document: int) -> object:
