@@ -38,7 +38,7 @@ from .masks import Mask, clip_mask, hole, layer_mask, picture_mask
 from .papercut import Scene, Thing, World, frames_of, render
 from .store import TokenStore, fingerprint
 
-LABELLED = ("picture", "video", "layout", "layered")
+STORED_LABELS = ("picture", "video", "layout", "layered")  # of the others labels are drawn anew, which is cheap
 COUNTS = (1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 8, MOST)  # of boxes
 MECHANISMS = ((True, False), (True, True), (False, True))  # a prompt for each box in the plan, and the siamese branch
 
@@ -94,7 +94,7 @@ class Samples:
             form; pieces, a tuple of [B, F, 3 or 4, H, W] in uint8, which together are the picture stream, or clean
             [B, N, C] where the store has all of them; shown [B, 1, 3, H, W], where the picture has holes: as its given
             tokens are encoded; times [B]; noise [B, N, C]; ids and mask [B * S, L]; index [B];
-            labels [B, N, colours + shapes], while the label loss is on and the task has them; given [B, S * L + N],
+            labels [B, N, colours + shapes], while the label loss is on; given [B, S * L + N],
             but for plain pictures; boxes [B, K, 4] and present [B, K], where the siamese branch is trained.
         """
         form = self.form(step)
@@ -116,13 +116,14 @@ class Samples:
         if form.task != "picture":  # also where nothing is given: one shape less to compile for
             batch["given"] = given
         # Alignment helps early and binds late (HASTE, 2505.16792), so it is switched off.
-        labelled = form.task in LABELLED and step < self.config.labels_until * self.config.loop.steps
+        labelled = step < self.config.labels_until * self.config.loop.steps
         store = self.store(form)
         kept = store.get(indices) if store else None
         if kept is not None:
             batch["clean"] = kept[..., : self.channels]
             if labelled:
-                batch["labels"] = kept[..., self.channels :]
+                stored = kept.shape[-1] > self.channels
+                batch["labels"] = kept[..., self.channels :] if stored else self.label_map(samples, form)
         else:
             batch["pieces"] = self.pieces(samples, form)
             if form.task in ("masked", "reference"):
@@ -179,7 +180,7 @@ class Samples:
         if not (self.config.pool and self.scratch and form.home):
             return None
         if form not in self.stores:
-            labels = len(self.names) if form.task in LABELLED else 0
+            labels = len(self.names) if form.task in STORED_LABELS else 0
             shape = (self.config.pool, form.tokens, self.channels + labels)
             holes = ("masks",) if form.task in ("masked", "reference") else ()
             name = f"{form.task}-{len(form.lengths)}-{fingerprint(self.world, *holes)}-{self.config.pool}.f16"
