@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ Draw = Callable[[list[str]], Tensor]
 
 TASKS = ("text", "video", "scenes", "masked", "extend", "layout", "layered")
 CLIPS = ("video", "scenes", "masked", "extend")  # tasks that are scored on clips, the masked one in part
+PLACEMENTS: tuple[Literal["canonical", "anywhere"], ...] = ("canonical", "anywhere")
 EXTENSIONS = 5
 
 
@@ -134,12 +136,14 @@ def _extensions(options: argparse.Namespace, settings: Settings) -> Iterator[tup
 
 
 def _masked(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+    """Holes over things in the places where captions put them, and over things anywhere."""
     for kind in KINDS:
         clips = kind in ("predict", "interpolate")
         here = settings if options.size else replace(settings, size=CLIP_SIZE if clips else PICTURE_SIZE)
-        with tempfile.TemporaryDirectory() as folder:
-            cases = masked_cases(kind, options.count, here, Path(folder), options.world_seed)
-            yield kind, evaluate_masked(through_engine(), cases, here)
+        for placement in PLACEMENTS[:1] if clips else PLACEMENTS:
+            with tempfile.TemporaryDirectory() as folder:
+                cases = masked_cases(kind, options.count, here, Path(folder), options.world_seed, placement)
+                yield f"{kind}, {placement}", evaluate_masked(through_engine(), cases, here)
 
 
 def _layouts(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:

@@ -51,13 +51,20 @@ class Case:
     made: Mask
 
 
-def masked_cases(kind: Kind, count: int, settings: Settings, folder: Path, seed: int = 2024) -> list[Case]:
-    """`count` unseen cases of a kind, with their files in `folder`."""
+def masked_cases(
+    kind: Kind,
+    count: int,
+    settings: Settings,
+    folder: Path,
+    seed: int = 2024,
+    placement: Literal["canonical", "anywhere"] = "canonical",
+) -> list[Case]:
+    """`count` unseen cases of a kind, with their files in `folder`; `placement` of the things that holes hide."""
     folder.mkdir(parents=True, exist_ok=True)
     if kind in ("predict", "interpolate"):
         world = World(seed, split="unseen", placement="canonical")
         return [_clip_case(kind, i, world.clip(i, settings.aspect), settings, folder) for i in range(count)]
-    world = World(seed, TWO, split="unseen")
+    world = World(seed, TWO, split="unseen", placement=placement)
     return [_hole_case(kind, i, world.scene(i, settings.aspect), settings, folder) for i in range(count)]
 
 

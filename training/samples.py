@@ -82,7 +82,7 @@ class Samples:
         scratch: Path | None = None,
     ) -> None:
         self.config, self.world, self.tokenize, self.channels, self.scratch = config, world, tokenize, channels, scratch
-        # Where a picture is given in part, the given part tells where things are: no place needs to be usual.
+        # Where a picture is given in part, the given part tells where things are: every other one is of no usual place.
         self.anywhere = replace(world, placement="anywhere")
         self.names = (*world.colours, *world.shapes)
         self.stores: dict[Form, TokenStore] = {}
@@ -207,7 +207,7 @@ class Samples:
             return Sample(tuple(frames_of(scene, form.frames, FPS)), (self.tell(scene, rng),), given)
         if form.task == "scenes":
             return self._story(form, self.world.story(index, len(form.lengths), aspect), rng)
-        scene = self.anywhere.scene(index, aspect)
+        scene = (self.world if index % 2 else self.anywhere).scene(index, aspect)
         # Neither pictures nor holes depend on `rng`: a store may hold them already.
         own = random.Random(index)
         thing = own.choice(scene.things)
