@@ -45,7 +45,8 @@ def serve(
     from ui.page import build, options
 
     share = more.pop("share", False)
-    page: gr.Blocks = build(queue, folder, check, **more)
+    alone = _is_loopback(host) and not share and password is None  # a password means that others come, as by a proxy
+    page: gr.Blocks = build(queue, folder, check, by_path=alone, **more)
     page.launch(
         server_name=host,
         server_port=port,
@@ -67,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--password-file", type=Path, metavar="FILE", help="file whose first line is the password; or DIORAMA_PASSWORD"
     )
+    parser.add_argument(
+        "--models", type=Path, action="append", default=[], metavar="FOLDER",
+        help="folder of models, or a model in diffusers layout, to offer besides; may be given several times",
+    )  # fmt: skip
     parser.add_argument("--share", action="store_true", help="also serve on a public address, through gradio's servers")
     return parser
 
@@ -107,14 +112,18 @@ def _is_loopback(host: str) -> bool:
 
 def _run(args: argparse.Namespace, password: str | None) -> int:
     from pipelines.engine import Engine
+    from pipelines.history import History
     from pipelines.keeper import Keeper
     from pipelines.output import OutputFolder
     from pipelines.queue import Queue
 
     _require_free(args.host, args.port)  # first, for what is refused writes nothing
+    if missing := next((str(path) for path in args.models if not path.is_dir()), None):
+        raise Refusal("--models", f"expected a folder, got {missing!r}, which is none; check its name")
     try:
         OutputFolder(args.out).probe()
         queue = Queue(args.out)
+        History(args.out)  # whose file may be one of a newer version
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Refusal("--out", f"expected a folder to write to, got {str(args.out)!r}: {reason}") from None
@@ -126,7 +135,7 @@ def _run(args: argparse.Namespace, password: str | None) -> int:
     try:
         page = serve(
             queue, args.out, Engine().check, args.host, args.port, password,
-            health=lambda: keeper.problem, share=args.share,
+            health=lambda: keeper.problem, share=args.share, roots=args.models,
         )  # fmt: skip
         print(f"The studio is at {page.local_url} and its pictures are in {args.out}; Ctrl-C ends it.", flush=True)
         if args.share:

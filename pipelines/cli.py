@@ -1,4 +1,4 @@
-"""The command line: `diorama render`, `diorama grid`, `diorama design`, `diorama train`, `diorama studio`.
+"""The command line: `diorama render`, `grid`, `design`, `train`, `models` and `studio`.
 
 Nothing heavy is imported at the top, so that `diorama --help` answers at once.
 """
@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None, engine: tuple[Renderer, Groups] | No
             return _design(args)
         if args.command == "grid":
             return _grid(args, engine)
+        if args.command == "models":
+            return _models(args)
         return _render(args, engine)
     except (Refusal, Refused) as refusal:
         print(f"diorama: {refusal}", file=sys.stderr)
@@ -111,6 +113,23 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("run", type=Path, metavar="RUN.yaml", help="the run: data, stages, schedule")
     train.add_argument("--device", choices=("auto", "cpu"), default="auto", help="where to train (default: auto)")
     train.add_argument("--stop-after", type=_count, metavar="N", help="stop after N steps; the same command goes on")
+
+    models = commands.add_parser("models", help="list the models that are here", allow_abbrev=False)
+    models.add_argument(
+        "--out", type=Path, default=Path("out/studio"), metavar="DIR",
+        help="the studio's folder, whose added models are listed (default: out/studio)",
+    )  # fmt: skip
+    models.add_argument(
+        "--models", type=Path, action="append", default=[], metavar="FOLDER", help="a further folder of models"
+    )
+    models.add_argument(
+        "--size", nargs=2, type=lambda text: _count(text, 8192), default=(128, 128), metavar=("W", "H"),
+        help="pixels that the memory is told for (default: 128 128)",
+    )  # fmt: skip
+    models.add_argument(
+        "--frames", type=lambda text: _count(text, 10_000), default=1, metavar="N", help="frames, the same (default: 1)"
+    )
+    models.add_argument("--json", action="store_true", help="as JSON")
 
     commands.add_parser("studio", help="serve the web studio; its options: diorama studio --help", add_help=False)
     return parser
@@ -205,6 +224,17 @@ def _train(args: argparse.Namespace) -> int:
     # place from which a person reaches both.
     training = importlib.import_module("training.main")
     return int(training.train(args.run, device=args.device, stop_after=args.stop_after) or DONE)
+
+
+def _models(args: argparse.Namespace) -> int:
+    from pipelines.shelf import Shelf
+    from pipelines.shelftable import tell
+
+    if missing := next((str(path) for path in args.models if not path.is_dir()), None):
+        raise Refusal("--models", f"expected a folder, got {missing!r}, which is none; check its name")
+    width, height = args.size
+    tell(Shelf(args.out, args.models).items(), width, height, args.frames, args.json, sys.stdout)
+    return DONE
 
 
 def _design(args: argparse.Namespace) -> int:

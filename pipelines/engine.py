@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models.checkpoint import Checkpoint
+    from pipelines.preview import Preview
 
 KEPT = ".diorama"  # the folder, among the outputs, for what renders may use again
 
@@ -37,11 +38,13 @@ class Work:
         checkpoint: the loaded model.
         progress: called with (step, steps); False cancels.
         cache: a folder for what may be used again, such as finished scenes; None keeps nothing.
+        preview: shows what the loop is at; None where nobody could see it.
     """
 
     checkpoint: Checkpoint
     progress: Callable[[int, int], bool]
     cache: Path | None = None
+    preview: Preview | None = None
 
 
 class Pipeline(Protocol):
@@ -111,6 +114,11 @@ class Engine:
                 raise Refusal("model", str(error)) from None
         return self._described[name]
 
+    @property
+    def loaded(self) -> str:
+        """The name of the checkpoint that is loaded, or ""."""
+        return self._loaded.description.name if self._loaded else ""
+
     def checkpoint(self, name: str) -> Checkpoint:
         """The loaded checkpoint; another one's memory is freed first."""
         description = self.describe(name)
@@ -142,7 +150,7 @@ class Engine:
 
         Args:
             jobs: of one group.
-            progress: called with (step, steps); False cancels.
+            progress: called with (step, steps); False cancels. Where it has a `preview`, that one is shown the render.
             at_once: frames or layers in the autoencoder at a time, where memory is short; None is what is fast.
 
         Raises:
@@ -156,9 +164,12 @@ class Engine:
 
             checkpoint = replace(checkpoint, codec=Codec(checkpoint.codec.vae, at_once))
         given = [inputs(job) for job in jobs]
+        preview: Preview | None = getattr(progress, "preview", None)
+        if preview is not None:
+            preview.prepare(checkpoint.codec)
         started = self._clock()
         with PeakMemory(checkpoint.device) as memory:
-            outputs = pipeline_of(jobs[0]).render(Work(checkpoint, progress, self._cache), jobs)
+            outputs = pipeline_of(jobs[0]).render(Work(checkpoint, progress, self._cache, preview), jobs)
         seconds = round((self._clock() - started) / len(jobs), 3)
         rendered = []
         for output, estimate, files in zip(outputs, estimates, given, strict=True):

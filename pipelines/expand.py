@@ -203,6 +203,16 @@ def rows(document: object, wildcards: Wildcards | None = None, most: int = MAX_R
         yield Row(plain, index + 1, count, told)
 
 
+def factors(values: Mapping[str, Any], wildcards: Wildcards | None = None) -> dict[str, int]:
+    """How many texts each field stands for that stands for several; their product is the number of combinations.
+
+    Raises:
+        Refusal: a text can not be read.
+    """
+    found = _templates(values, wildcards or Wildcards())
+    return {field_of(place): template.count for place, template in found if template.count > 1}
+
+
 def _templates(values: Mapping[Any, Any], wildcards: Wildcards) -> Iterator[tuple[Place, Template]]:
     """The fields that are more than plain texts, in reading order."""
     for place, text in _texts(values):

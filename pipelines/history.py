@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from pipelines.thumbs import Thumbs
 
 KEPT = ".diorama"  # the folder, among the outputs, for the bin, the thumbnails and the second copy of annotations
 MOST_READ = 64 * 2**20  # bytes of records that one call reads
+SETTLED = 2 * 10**9  # nanoseconds after which a folder's time of change tells of every change before
 JOINED = "FROM outputs AS o LEFT JOIN annotations AS a ON a.stem = o.stem AND a.job = o.job"
 
 
@@ -95,6 +97,7 @@ class History:
         self.thumbs = Thumbs(folder / KEPT / "thumbs")
         self._file = HistoryFile(folder, folder / KEPT / "annotations.json")
         self._bin = Bin(folder / KEPT / "bin", folder)
+        self._seen = 0  # the folder's time of change when all of it was read
 
     # ------------------------------------------------------------ finding
 
@@ -131,6 +134,21 @@ class History:
                 for number in annotation.adopt(db):
                     self._file.index(number)
             return Refreshed(read + len(thrown[:most]), len(gone), more)
+
+    def keep_up(self, most: int = 500) -> bool:
+        """`refresh`, where something in the folder came or went since the last time; whether there is more to read.
+
+        Raises:
+            OSError: the folder can not be read.
+        """
+        changed = self.folder.stat().st_mtime_ns
+        if changed == self._seen:
+            return False
+        # Two changes within one tick of the file system's clock look like one.
+        settled = time.time_ns() - changed > SETTLED
+        more = self.refresh(most).more
+        self._seen = changed if settled and not more else 0
+        return more
 
     def get(self, id: str) -> Entry | None:
         """The output called `id`."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipelines.atomic import whole, write_bytes
 from pipelines.audio import Sound
 from pipelines.job import MAX_FRAMES
-from pipelines.recipe import PNG_START, TAG, first_line
+from pipelines.recipe import ALONE, PNG_START, TAG, first_line
 from pipelines.recipe import MediaError as MediaError  # callers take these from here, beside the media
 from pipelines.recipe import read_recipe as read_recipe
 from pipelines.soundtrack import Soundtrack
@@ -31,6 +31,7 @@ Recipe = Mapping[str, Any]
 
 MAX_PIXELS = 50_000_000
 MAX_CLIP_PIXELS = 500_000_000  # of all frames together: 1.5 GB
+MAX_CLIP_SECONDS = 30 * 60  # by its header or its frames; a thousand frames are seldom more than two minutes
 PICTURES = ("PNG", "JPEG", "WEBP")
 
 
@@ -286,11 +287,13 @@ def _frames_of(path: Path, container: str) -> Generator[tuple[Pixels, Fraction, 
     """Upright frames of one size, each with its time in seconds and the stream's clock; closing it closes the file."""
     import av
 
-    with path.open("rb") as stream, av.open(stream, "r", format=container) as opened:
+    with path.open("rb") as stream, av.open(stream, "r", format=container, options=ALONE) as opened:
         if not opened.streams.video:
             raise MediaError(f"{path}: expected a video, found no moving picture in it")
-        video, size = opened.streams.video[0], None
+        video, size, first = opened.streams.video[0], None, None
         _check_room(path, video.width, video.height, video.frames)
+        _check_seconds(path, Fraction(opened.duration or 0, av.time_base))
+        video.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # frames may be larger than the header says
         if video.sample_aspect_ratio not in (None, 0, 1):
             raise MediaError(f"{path}: expected square pixels, got {video.sample_aspect_ratio}; scale the video first")
         rates = tuple(rate for rate in (video.average_rate, video.guessed_rate) if rate)
@@ -299,10 +302,13 @@ def _frames_of(path: Path, container: str) -> Generator[tuple[Pixels, Fraction, 
             _check_room(path, frame.width, frame.height, number + 1)
             if frame.pts is None or frame.time_base is None:
                 raise MediaError(f"{path}: expected a time for each frame, frame {number} has none")
+            time = frame.pts * frame.time_base
+            first = time if first is None else first
+            _check_seconds(path, time - first)
             size = size or (frame.width, frame.height)
             if size != (frame.width, frame.height):
                 raise MediaError(f"{path}: expected frames of one size, frame {number} has another")
-            yield _upright(path, frame), frame.pts * frame.time_base, clock
+            yield _upright(path, frame), time, clock
         if size is None:
             raise MediaError(f"{path}: expected a video, got one without frames")
 
@@ -389,3 +395,8 @@ def _check_room(path: Path, width: int, height: int, frames: int) -> None:
             f"{path}: expected at most {MAX_CLIP_PIXELS:,} pixels in all frames together, "
             f"got {width} x {height} in {frames:,} frames or more; cut the video or make it smaller"
         )
+
+
+def _check_seconds(path: Path, seconds: Fraction) -> None:
+    if seconds > MAX_CLIP_SECONDS:
+        raise MediaError(f"{path}: expected at most {MAX_CLIP_SECONDS // 60} minutes, got more; cut the video")

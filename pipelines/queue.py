@@ -54,6 +54,8 @@ class Row:
         place: lower ones of one priority are rendered first.
         parent: id of the row that this one was duplicated from, or is a retry of.
         attempts: how often it was started since a person last asked for it.
+        expanded_from: for the record: what the job was written as, where a text of it stood for several; else None.
+        batch: what the rows that were added together are called; None for a single one.
     """
 
     number: int
@@ -73,6 +75,8 @@ class Row:
     place: float
     parent: str | None
     attempts: int
+    expanded_from: Mapping[str, Any] | None
+    batch: str | None
 
 
 @dataclass(frozen=True)
@@ -111,14 +115,33 @@ class Queue:
         Raises:
             Refusal: a priority that is none.
         """
-        with self._file.transaction() as db:
-            return _insert(db, _text(job), job.steps, _priority(priority), None)
+        return self.add_all([(job, None)], priority)[0]
 
-    def edit(self, id: str, job: Job) -> bool:
-        """Let a waiting or paused row be another job, at the same place; False when it is neither."""
-        return self._change(
-            id, WAITING, "job = ?, steps = ?, step = 0, message = '', attempts = 0", _text(job), job.steps
-        )
+    def add_all(
+        self, jobs: Sequence[tuple[Job, Mapping[str, Any] | None]], priority: int = 0, batch: str | None = None
+    ) -> list[str]:
+        """Put jobs at the end of a priority, all or none, and return their ids.
+
+        Args:
+            jobs: each with what it was expanded from, as its record is to tell it, or None.
+            priority: of all of them.
+            batch: what they are called together, or None.
+
+        Raises:
+            Refusal: a priority that is none.
+        """
+        priority = _priority(priority)
+        rows = [(_text(job), job.steps, _told(told)) for job, told in jobs]
+        with self._file.transaction() as db:
+            return [_insert(db, job, steps, priority, None, told, batch) for job, steps, told in rows]
+
+    def edit(self, id: str, job: Job, expanded_from: Mapping[str, Any] | None = None) -> bool:
+        """Let a waiting or paused row be another job, at the same place; False when it is neither.
+
+        It is none of its batch any more.
+        """
+        change = "job = ?, steps = ?, step = 0, message = '', attempts = 0, batch = NULL, expanded_from = ?"
+        return self._change(id, WAITING, change, _text(job), job.steps, _told(expanded_from))
 
     def duplicate(self, id: str) -> str | None:
         """Put the job of any row at the end once more, and return the new row's id."""
@@ -140,6 +163,11 @@ class Queue:
             f"stopping = 1, finished = {waits} ? END, state = {waits} 'cancelled' ELSE state END",
             time.time(),
         )
+
+    def cancel_waiting(self) -> int:
+        """Take all waiting rows out, and return how many they were. The running one and paused ones stay."""
+        change = "state = 'cancelled', stopping = 1, finished = ?"
+        return len(self._file.write(f"UPDATE jobs SET {change} WHERE state = 'queued' RETURNING 1", (time.time(),)))
 
     def pause(self, id: str) -> bool:
         """Keep a row from being rendered until it is resumed; False when it is over, or paused already.
@@ -288,6 +316,10 @@ class Queue:
             (*states, limit, offset),
         )
 
+    def batch(self, name: str) -> list[Row]:
+        """All rows of a batch, in the order of arrival; retries and duplicates of them are among them."""
+        return self._rows("SELECT * FROM jobs WHERE batch = ? ORDER BY number", (name,))
+
     def active(self) -> list[Row]:
         """The running row and then the waiting ones, in the order in which they will be rendered."""
         return self._rows(
@@ -331,14 +363,18 @@ class Queue:
             found = db.execute(f"SELECT * FROM jobs WHERE id = ? AND {where}", (id,)).fetchone()
             if found is None:
                 return None
-            return _insert(db, found["job"], json.loads(found["job"])["steps"], found["priority"], id)
+            steps = json.loads(found["job"])["steps"]
+            return _insert(db, found["job"], steps, found["priority"], id, found["expanded_from"], found["batch"])
 
 
-def _insert(db: sqlite3.Connection, job: str, steps: int, priority: int, parent: str | None) -> str:
+def _insert(
+    db: sqlite3.Connection, job: str, steps: int, priority: int, parent: str | None, told: str | None, batch: str | None
+) -> str:
     id = secrets.token_hex(8)
     db.execute(
-        f"INSERT INTO jobs (id, job, created, steps, priority, parent, place) VALUES (?, ?, ?, ?, ?, ?, {LAST_PLACE})",
-        (id, job, time.time(), steps, priority, parent),
+        "INSERT INTO jobs (id, job, created, steps, priority, parent, expanded_from, batch, place) "
+        f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, {LAST_PLACE})",
+        (id, job, time.time(), steps, priority, parent, told, batch),
     )
     return id
 
@@ -359,10 +395,15 @@ def _text(job: Job) -> str:
     return json.dumps(recipe(job), ensure_ascii=False)
 
 
+def _told(expanded_from: Mapping[str, Any] | None) -> str | None:
+    return json.dumps(expanded_from, ensure_ascii=False) if expanded_from else None
+
+
 def _row(found: sqlite3.Row) -> Row:
     values = dict(found)
     values["job"] = cast(dict[str, Any], json.loads(values["job"]))
     values["files"] = tuple(json.loads(values["files"]))
+    values["expanded_from"] = json.loads(values["expanded_from"]) if values["expanded_from"] else None
     for flag in ("stopping", "held"):
         values[flag] = bool(values[flag])
     return Row(**values)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-VERSION = 2  # of the tables below; a newer file is refused rather than misread
+VERSION = 3  # of the tables below; a newer file is refused rather than misread
 PATIENCE = 30.0  # seconds that a call waits for another process's write
 
 # A row's `place` orders the line; between two places there is always another one, until they are numbered anew.
@@ -34,7 +34,9 @@ CREATE TABLE jobs (
     priority INTEGER NOT NULL DEFAULT 0,
     place    REAL NOT NULL,
     parent   TEXT,
-    attempts INTEGER NOT NULL DEFAULT 0
+    attempts INTEGER NOT NULL DEFAULT 0,
+    expanded_from TEXT,
+    batch    TEXT
 ) STRICT
 """
 SETTINGS = """
@@ -46,6 +48,7 @@ CREATE TABLE settings (
     changes            INTEGER NOT NULL DEFAULT 0
 ) STRICT
 """
+BATCHES = "CREATE INDEX batches ON jobs (batch, number) WHERE batch IS NOT NULL"
 COUNT = "BEGIN UPDATE settings SET changes = changes + 1; END"
 BESIDE = (
     SETTINGS,
@@ -54,6 +57,7 @@ BESIDE = (
     "CREATE INDEX line ON jobs (state, priority DESC, place, number)",
     "CREATE INDEX states ON jobs (state, number)",
     "CREATE INDEX places ON jobs (place)",
+    BATCHES,
     # Counted by the file itself, so that no statement can forget to.
     f"CREATE TRIGGER added AFTER INSERT ON jobs {COUNT}",
     f"CREATE TRIGGER changed AFTER UPDATE ON jobs {COUNT}",
@@ -66,6 +70,11 @@ FROM_FIRST = (
     JOBS,
     f"INSERT INTO jobs ({FIRST}, place, attempts) SELECT {FIRST}, number, started IS NOT NULL FROM first",
     "DROP TABLE first",
+)
+FROM_SECOND = (
+    "ALTER TABLE jobs ADD COLUMN expanded_from TEXT",
+    "ALTER TABLE jobs ADD COLUMN batch TEXT",
+    BATCHES,
 )
 
 
@@ -132,11 +141,13 @@ class QueueFile:
 
     def _bring_up(self) -> None:
         with self.transaction() as db:
-            if self._version() == VERSION:
+            version = self._version()
+            if version == VERSION:
                 return  # another process was faster
             # Not by the version: the first one's was written after its table, and between the two it could be killed.
             older = db.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'jobs'").fetchone()
-            for statement in (*(FROM_FIRST if older else (JOBS,)), *BESIDE, f"PRAGMA user_version = {VERSION}"):
+            statements = FROM_SECOND if version == 2 else (*(FROM_FIRST if older else (JOBS,)), *BESIDE)
+            for statement in (*statements, f"PRAGMA user_version = {VERSION}"):
                 db.execute(statement)
 
     def _connection(self) -> sqlite3.Connection:

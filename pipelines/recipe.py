@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 MAX_RECIPE = 8 * 2**20  # bytes of JSON; the longest job has fifty prompts
 MAX_RECORD = 64 * 2**20
 TAG = "diorama"
+# What the decoder is told of a video: it is one of these, and whatever it refers to is not opened, here or elsewhere.
+ALONE = {"format_whitelist": "mov,matroska", "protocol_whitelist": "none"}
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PSD_START = b"8BPS\0\1"
 XMP_ID, XMP_RECIPE = 1060, f"{TAG}:recipe"  # the resource of a PSD, and the property in it
@@ -84,7 +86,7 @@ def _recipe_of_video(path: Path) -> str | None:
     import av
 
     # An open file and not a name, so that nothing in a name is ever taken for a protocol.
-    with path.open("rb") as stream, av.open(stream, "r", format="mp4") as container:
+    with path.open("rb") as stream, av.open(stream, "r", format="mp4", options=ALONE) as container:
         return container.metadata.get("comment", "")[:MAX_RECIPE]
 
 

@@ -94,7 +94,7 @@ def restore(
     Raises:
         Refusal: it is no such file, has no job in it, or one of a task that this version does not know.
     """
-    told = _read(file)
+    told = recipe_in(file)
     job = told["job"]
     task = job.get("task")
     if not isinstance(task, str) or task not in KINDS:
@@ -146,12 +146,17 @@ def _with_prompts(now: list[Values], new: list[Values]) -> list[Values]:
     return [{**part, **text} for part, text in zip(parts, texts, strict=True)]
 
 
-def _read(file: Path | bytes) -> dict[str, Any]:
+def recipe_in(file: Path | bytes) -> dict[str, Any]:
+    """What a file that Diorama wrote tells of its job, with the job under "job"; told by its content.
+
+    Raises:
+        Refusal: it is no such file, or has no job in it.
+    """
     if isinstance(file, bytes):
         with tempfile.TemporaryDirectory(prefix="diorama-") as folder:
             path = Path(folder) / "file"
             path.write_bytes(file)
-            return _read(path)
+            return recipe_in(path)
     try:
         with file.open("rb") as stream:
             suffix = _suffix_of(stream.read(64))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipelines.engine import Work
     from pipelines.job import Job
     from pipelines.media import Pixels
+    from pipelines.preview import Seen
 
 Progress = Callable[[int, int], bool]
 
@@ -123,6 +125,7 @@ def sample(
     auxiliary: AuxiliaryHead | None = None,
     told: Told | None = None,
     progress: Progress | None = None,
+    seen: Seen | None = None,
 ) -> Tensor:
     """Turn noise into tokens along the plan; given tokens are put back clean after every step.
 
@@ -138,6 +141,7 @@ def sample(
         auxiliary: the head behind `guidance.internal`.
         told: what else the model is told at each step.
         progress: called with (step, steps) after each model step; False cancels.
+        seen: called at each model step with what makes the estimate [B, N, C] of the clean tokens, see `foreseen`.
 
     Raises:
         Cancelled: `progress` said so.
@@ -174,12 +178,23 @@ def sample(
         if guided:
             with_prompt, without = velocity.chunk(2)
             velocity = without + guidance.scale * (with_prompt - without)
+        if seen is not None:
+            seen(partial(foreseen, x, velocity, float(timestep) / 1000, given, clean))
         x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
         if clean is not None:
             x = torch.where(given[:, None], clean, x)
         if progress is not None and not progress(index + 1, len(timesteps)):
             raise Cancelled
     return x
+
+
+def foreseen(x: Tensor, velocity: Tensor, sigma: float, given: Tensor, clean: Tensor | None) -> Tensor:
+    """[B, N, C] where the flow leads from `x` if it went on straight: x - sigma v; given tokens are as they are.
+
+    On the way from noise to data x is (1 - sigma) x0 + sigma noise and v is noise - x0.
+    """
+    x0 = x - sigma * velocity.to(x.dtype)
+    return x0 if clean is None else torch.where(given[:, None], clean, x0)
 
 
 def denoise(
@@ -221,6 +236,7 @@ def denoise(
         auxiliary=checkpoint.auxiliary,
         told=told,
         progress=work.progress,
+        seen=None if work.preview is None else work.preview.of(plan, checkpoint.codec),
     )
 
 

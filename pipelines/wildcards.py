@@ -1,12 +1,17 @@
-"""Wildcards: lists in a folder of text files, for `__name__` in prompts. Where they may stand is `expand.py`'s."""
+"""Wildcards: lists in a folder of text files, for `__name__` in prompts. Where they may stand is `expand.py`'s.
+
+A `Wildcards` reads them, and the functions below it write and remove them for a person who edits them.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from pipelines.atomic import write_bytes
 from pipelines.refusal import Refusal, nearest, on_one_line, shown
 
+FOLDER = "wildcards"  # in the studio's output folder
 SUFFIX = ".txt"
 MAX_LIST_BYTES = 2**20
 MAX_ENTRIES = 10_000
@@ -50,7 +55,12 @@ class Wildcards:
             self._read[name] = self._entries(name)
         return self._read[name]
 
-    def _entries(self, name: str) -> tuple[str, ...]:
+    def text(self, name: str) -> str:
+        """The file of the list called `name`, as it was written.
+
+        Raises:
+            Refusal: there is no such list, or it can not be read; the reason alone, without a field.
+        """
         if not NAME.fullmatch(name):
             raise Refusal(
                 "", f"expected a list's name of letters, digits, - and _, got {shown(name)}; rename it, or write \\__"
@@ -72,13 +82,13 @@ class Wildcards:
                 "", f"expected at most {MAX_LIST_BYTES // 2**20} MiB in the list {name!r}, got more; split it"
             )
         try:
-            text = data.decode("utf-8-sig")
+            return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             got = f"the byte 0x{data[error.start]:02x} at {error.start:,}"
             raise Refusal("", f"expected UTF-8 in the list {name!r}, got {got}; save it as UTF-8") from None
-        # Not splitlines(): it also cuts at U+2028 and form feeds, which may stand in a text.
-        lines = [line.strip() for line in text.split("\n")]
-        entries = tuple(line for line in lines if line and not line.startswith("#"))
+
+    def _entries(self, name: str) -> tuple[str, ...]:
+        entries = entries_of(self.text(name))
         if not 1 <= len(entries) <= MAX_ENTRIES:
             raise Refusal("", f"expected 1 to {MAX_ENTRIES:,} entries in the list {name!r}, got {len(entries):,}")
         return entries
@@ -99,3 +109,45 @@ class Wildcards:
         else:
             hint = f"the folder has no file that ends in {SUFFIX}"
         return f"there is no list {name!r}; {hint}"
+
+
+def entries_of(text: str) -> tuple[str, ...]:
+    """The entries in the text of a list."""
+    # Not splitlines(): it also cuts at U+2028 and form feeds, which may stand in a text.
+    lines = [line.strip() for line in text.split("\n")]
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def save_list(folder: Path, name: str, text: str) -> int:
+    """Write the list called `name` into `folder`, over the one that is there, and return how many entries it has.
+
+    Raises:
+        Refusal: a name or a text that no list can have; nothing is written.
+        OSError: it can not be written.
+    """
+    if not NAME.fullmatch(name):
+        raise Refusal("name", f"expected letters, digits, - and _ in the name of a list, got {shown(name)}; rename it")
+    try:
+        data = text.replace("\r\n", "\n").encode()
+    except UnicodeEncodeError:
+        raise Refusal("entries", "half of a surrogate pair, which no file can hold; take it out") from None
+    if len(data) > MAX_LIST_BYTES:
+        raise Refusal("entries", f"expected at most {MAX_LIST_BYTES // 2**20} MiB in a list, got more; split it")
+    count = len(entries_of(text))
+    if not 1 <= count <= MAX_ENTRIES:
+        raise Refusal("entries", f"expected 1 to {MAX_ENTRIES:,} entries, one a line, got {count:,}")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / f"{name}{SUFFIX}", data)
+    return count
+
+
+def delete_list(folder: Path, name: str) -> None:
+    """Remove the list called `name` from `folder`.
+
+    Raises:
+        Refusal: there is no such list.
+        OSError: it can not be removed.
+    """
+    if not folder.is_dir() or name not in Wildcards(folder).names():
+        raise Refusal("name", f"there is no list {shown(name)}")
+    (folder / f"{name}{SUFFIX}").unlink()

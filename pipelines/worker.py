@@ -25,8 +25,13 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from pipelines.atomic import write_bytes
 from pipelines.job import Job, parse
+from pipelines.loaded import Loaded, State
+from pipelines.peephole import Peephole
+from pipelines.preview import Preview
 from pipelines.queue import Queue, Row
 from pipelines.refusal import Refusal, on_one_line
+from pipelines.reproduce import Verdict, reproduce
+from pipelines.reproductions import Reproductions
 
 if TYPE_CHECKING:
     from pipelines.batch import Renderer
@@ -74,10 +79,11 @@ class End:
 
 
 class Watch:
-    """Tells the queue how far a row is, and the engine whether to go on."""
+    """Tells the queue how far a row is, and the engine whether to go on and whom to show what it is at."""
 
-    def __init__(self, queue: Queue, id: str, stop: threading.Event) -> None:
+    def __init__(self, queue: Queue, id: str, stop: threading.Event, preview: Preview) -> None:
         self.going = True
+        self.preview = preview
         self._queue, self._id, self._stop = queue, id, stop
 
     def __call__(self, step: int, steps: int) -> bool:
@@ -90,14 +96,51 @@ class Watch:
 
 
 def serve(queue: Queue, folder: Path, engine: Renderer, stop: threading.Event) -> None:
-    """Render rows into `folder` until `stop` is set. A row that fails is told so, and the next one runs."""
+    """Render rows into `folder` until `stop` is set. A row that fails is told so, and the next one runs.
+
+    Between two rows an output is rendered again that somebody wants compared, also while the queue is paused.
+    """
+    wishes = Reproductions(folder)
+    wishes.recover()
+    loaded, peephole = Loaded(folder), Peephole(folder)
     while not stop.is_set():
+        obey(engine, loaded)
+        answered = answer(wishes, folder, engine, stop)
         row = noted(queue.claim, folder, stop)
         if row is None:
-            stop.wait(IDLE)
+            if not answered:
+                stop.wait(IDLE)
         else:
             reserve(folder)
             render(queue, row, folder, engine, stop)
+            peephole.clear()
+        loaded.tell(State(held(engine), problem=loaded.problem))
+
+
+def obey(engine: Renderer, loaded: Loaded) -> None:
+    """Load the checkpoint that a page asked for, or let go of the one that is loaded; then say how it went."""
+    model = loaded.take()
+    if model is None:
+        return
+    loaded.tell(State(held(engine), busy=model))
+    problem = ""
+    try:
+        if not model:
+            release(engine)
+        elif load := getattr(engine, "checkpoint", None):
+            load(model)
+    except Exception as error:
+        problem = sentence(error)
+        if not isinstance(error, Refusal):
+            traceback.print_exc()
+    if problem:  # here what the exception's frames held is gone
+        release(engine)
+    loaded.tell(State(held(engine), problem=problem))
+
+
+def held(engine: Renderer) -> str:
+    """The checkpoint that the engine holds; one that says nothing of it holds none."""
+    return str(getattr(engine, "loaded", ""))
 
 
 def render(queue: Queue, row: Row, folder: Path, engine: Renderer, stop: threading.Event) -> None:
@@ -106,7 +149,8 @@ def render(queue: Queue, row: Row, folder: Path, engine: Renderer, stop: threadi
     When memory does not suffice, the engine lets go of what it holds, and a job of several frames or layers is tried
     once more with one of them in the autoencoder at a time.
     """
-    watch = Watch(queue, row.id, stop)
+    peephole = Peephole(folder)
+    watch = Watch(queue, row.id, stop, Preview(lambda picture: peephole.put(row.id, picture), peephole.watched))
     end = attempt(queue, row, folder, engine, watch)
     # Here the exception and all tensors that its frames held are gone.
     if end.memory and watch.going:
@@ -126,6 +170,36 @@ def render(queue: Queue, row: Row, folder: Path, engine: Renderer, stop: threadi
         noted(lambda: queue.fail(row.id, end.problem), folder, stop)
     else:
         noted(lambda: queue.done(row.id, end.files), folder, stop)
+
+
+def answer(wishes: Reproductions, folder: Path, engine: Renderer, stop: threading.Event) -> bool:
+    """Render one output again that somebody wants compared; False when nobody wants one."""
+    wish = wishes.next()
+    if wish is None:
+        return False
+    id, record = wish
+    wanted, memory = True, False
+
+    def progress(step: int, steps: int) -> bool:
+        nonlocal wanted
+        wanted = wanted and wishes.running(id, step, steps)
+        return wanted and not stop.is_set()
+
+    try:
+        verdict = reproduce(engine, folder, record, progress)
+    except Exception as error:
+        if wanted and not stop.is_set() and not isinstance(error, Refusal):
+            traceback.print_exc()
+        verdict, memory = Verdict(False, reasons=(sentence(error),)), out_of_memory(error)
+    if memory:  # the exception and all tensors that its frames held are gone by now
+        release(engine)
+    if not wanted:
+        wishes.stopped(id)
+    elif stop.is_set() and not verdict.rendered:
+        wishes.interrupted(id)
+    else:
+        wishes.over(id, verdict)
+    return True
 
 
 def attempt(queue: Queue, row: Row, folder: Path, engine: Renderer, watch: Watch, at_once: int | None = None) -> End:
@@ -160,6 +234,8 @@ def save(queue: Queue, row: Row, job: Job, folder: Path, rendered: Rendered) -> 
         Unwritable: the disk is full, or can not be written to.
     """
     output = _outputs(folder)
+    if row.expanded_from is not None:  # beside the job, which has the texts as they were used
+        rendered = replace(rendered, record={**rendered.record, "expanded_from": dict(row.expanded_from)})
     with writing():
         stem = output.claim(job, row.number)
         files = output.save(job, stem, rendered)
@@ -311,6 +387,8 @@ def main(words: Sequence[str] | None = None, engine: Renderer | None = None) -> 
         return 0
     with lock:
         noted(queue.recover, folder, stop)
+        Peephole(folder).clear()  # what a killed worker left
+        Loaded(folder).tell(State())
         serve(queue, folder, engine or _load_engine(folder), stop)
     return 0
 

@@ -113,9 +113,9 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Served]:
-    """A studio over `folder` with a worker of its own."""
-    queue, engine = Queue(folder), StagedEngine()
+def served(folder: Path, engine: StagedEngine | None = None) -> Iterator[Served]:
+    """A studio over `folder` with a worker of its own, and the engine that it drives where it is not the usual one."""
+    queue, engine = Queue(folder), engine or StagedEngine()
     page = app.serve(queue, folder, engine.check, "127.0.0.1", free_port())
     with working(queue, folder, engine):
         yield Served(page.local_url.rstrip("/"), queue, folder, engine)

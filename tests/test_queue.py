@@ -469,6 +469,78 @@ def test_a_file_of_version_1_is_brought_up_with_all_its_rows(tmp_path: Path, tol
     assert len(Queue(tmp_path).rows()) == 7, "and it is not brought up twice"
 
 
+# The table as version 2 made it.
+SECOND = """
+CREATE TABLE jobs (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    id       TEXT NOT NULL UNIQUE,
+    job      TEXT NOT NULL,
+    state    TEXT NOT NULL DEFAULT 'queued'
+             CHECK (state IN ('queued', 'running', 'paused', 'done', 'failed', 'cancelled')),
+    created  REAL NOT NULL,
+    started  REAL,
+    finished REAL,
+    step     INTEGER NOT NULL DEFAULT 0,
+    steps    INTEGER NOT NULL DEFAULT 0,
+    message  TEXT NOT NULL DEFAULT '',
+    files    TEXT NOT NULL DEFAULT '[]',
+    stopping INTEGER NOT NULL DEFAULT 0,
+    held     INTEGER NOT NULL DEFAULT 0,
+    priority INTEGER NOT NULL DEFAULT 0,
+    place    REAL NOT NULL,
+    parent   TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE settings (
+    one                INTEGER PRIMARY KEY CHECK (one = 1),
+    paused             INTEGER NOT NULL DEFAULT 0,
+    why                TEXT NOT NULL DEFAULT '',
+    resume_interrupted INTEGER NOT NULL DEFAULT 0,
+    changes            INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO settings (one, paused, why) VALUES (1, 1, 'the disk is full');
+INSERT INTO jobs (id, job, state, created, steps, priority, place, parent) VALUES
+    ('aaaa', 'JOB', 'done', 10.5, 2, 0, 1, NULL), ('bbbb', 'JOB', 'queued', 10.6, 2, 5, 2, 'aaaa');
+PRAGMA user_version = 2;
+PRAGMA journal_mode = WAL;
+"""
+
+
+def test_a_file_of_version_2_is_brought_up_and_keeps_its_settings(tmp_path: Path) -> None:
+    job = text("a yellow star", seed=5)
+    db = sqlite3.connect(tmp_path / FILE)
+    db.executescript(SECOND.replace("JOB", job.model_dump_json()))
+    db.close()
+    queue = Queue(tmp_path)
+    assert queue.settings().why == "the disk is full"
+    assert [(row.id, row.priority, row.parent) for row in queue.rows()] == [("bbbb", 5, "aaaa"), ("aaaa", 0, None)]
+    assert all(row.expanded_from is None and row.batch is None for row in queue.rows())
+    queue.add_all([(job, {"expand": "all"})], batch="b")
+    assert [row.expanded_from for row in Queue(tmp_path).batch("b")] == [{"expand": "all"}]
+
+
+def test_a_batch_is_queued_whole_and_its_rows_know_what_they_came_from(queue: Queue) -> None:
+    told = [{"expand": "all", "row": number, "fields": {"prompt": "{größe|<b>}"}} for number in (1, 2)]
+    ids = queue.add_all([(text(seed=number), each) for number, each in enumerate(told)], batch="b")
+    assert [(row.id, row.expanded_from) for row in queue.batch("b")] == list(zip(ids, told, strict=True))
+    assert queue.batch("nobody") == [] and queue.batch("") == []
+    with pytest.raises(Refusal):
+        queue.add_all([(text(), None)], priority=1_000)
+    assert len(queue.rows()) == 2
+
+
+def test_a_retry_is_of_the_same_batch_and_an_edited_row_is_of_none(queue: Queue) -> None:
+    first, second = queue.add_all([(text(), {"row": 1}), (text(seed=1), {"row": 2})], batch="b")
+    queue.cancel(first)
+    again = queue.retry(first)
+    assert [(row.id, row.expanded_from) for row in queue.batch("b")] == [
+        (first, {"row": 1}), (second, {"row": 2}), (again, {"row": 1})
+    ]  # fmt: skip
+    assert queue.edit(second, text("another"))
+    row = queue.get(second)
+    assert row is not None and row.expanded_from is None and row.batch is None
+
+
 def test_many_open_a_new_file_at_once(tmp_path: Path) -> None:
     begin = threading.Barrier(8)
 

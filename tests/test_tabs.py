@@ -304,20 +304,27 @@ def test_rows_that_are_none_are_refused(sent: str) -> None:
         rows_of(sent)
 
 
-def test_only_a_finished_video_can_be_gone_on_from(house: House) -> None:
+def test_only_a_video_of_the_history_can_be_gone_on_from(house: House) -> None:
     form = house.form("scenes")
     rows = json.dumps([BLANK | {"prompt": "a"}])
-    flat, film = house.done(text()), house.done(text("a star", frames=8, size=[64, 64], fps=5))
+    flat = house.done(text(size=[64, 64]))
+    film = house.done(text("a star", frames=8, size=[64, 64], fps=5))
     exact = house.done(text("a heart", frames=4, size=[64, 64], png_frames=True))
     assert form.job(values(form, scenes=rows))["continue_from"] is None
-    path = form.job(values(form, scenes=rows, continue_from=film.id))["continue_from"]
+    house.studio.history.refresh()
+    ids = {entry.stem: entry.id for entry in house.studio.history.search().entries}
+    still, moving, frames = (ids[Path(row.files[0]).stem] for row in (flat, film, exact))
+    path = form.job(values(form, scenes=rows, continue_from=moving))["continue_from"]
     assert path == str(house.studio.folder / film.files[0])
-    assert Path(form.job(values(form, scenes=rows, continue_from=exact.id))["continue_from"]).is_dir()
-    for id in (flat.id, "nobody", "../x"):
-        with pytest.raises(Refusal, match="continue_from: expected a video of the gallery"):
+    assert Path(form.job(values(form, scenes=rows, continue_from=frames))["continue_from"]).is_dir()
+    for id in (still, film.id, "nobody", "../x"):
+        with pytest.raises(Refusal, match="continue_from: expected a video of the history"):
             form.job(values(form, scenes=rows, continue_from=id))
     shown = form.values({"task": "scenes", "scenes": SCENES, "continue_from": path})[2]
-    assert shown.value == film.id and {id for _, id in shown.choices} == {"", film.id, exact.id}
+    assert shown.value == moving and {id for _, id in shown.choices} == {"", moving, frames}
+    house.studio.history.discard(str(moving))
+    with pytest.raises(Refusal, match="continue_from: expected a video of the history"):
+        form.job(values(form, scenes=rows, continue_from=moving))
 
 
 # ------------------------------------------------------------ boxes and layers

@@ -182,7 +182,10 @@ class BoxField:
         """The editor with what is proposed for a prompt, and what there is to say about it."""
         from pipelines.designer import propose
 
-        size = (int(width or 0), int(height or 0))
+        try:
+            size = (int(width or 0), int(height or 0))
+        except (TypeError, ValueError, OverflowError):  # a slider hands on whatever was typed into it
+            size = (0, 0)
         try:
             proposal = propose(str(prompt or ""), self._form.task, size=size)
         except Refusal as refusal:

@@ -1,54 +1,61 @@
-"""Earlier renders as things to go on from: chosen by the id of their row, handed to jobs as a path."""
+"""Earlier videos as things to go on from: chosen by their id in the history, handed to jobs as a path."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
-from pipelines.queue import Row
+from pipelines.history import Entry, Search
 from pipelines.refusal import Refusal
-from ui.result import is_video, png_frames, prompt
+from ui.past import Past, past
+from ui.result import png_frames
 from ui.studio import Studio
 
-LOOKED_AT = 200  # the latest rows that are offered
+LOOKED_AT = 200  # the latest videos that are offered
 NOTHING = ("begin anew", "")
+NO_VIDEO = "expected a video of the history, got something else; choose it again"
 
 
 def choices(studio: Studio) -> list[tuple[str, str]]:
     """What a list of earlier videos offers: what each is called, and its id."""
-    return [NOTHING, *((_name(row), row.id) for row in _videos(studio))]
+    return [NOTHING, *((_name(entry), entry.id) for entry in _videos(studio))]
+
+
+def video(studio: Studio, id: str) -> Past | None:
+    """The video called `id` that can be gone on from; None where there is none."""
+    entry = studio.history.get(id)
+    return past(studio.history, id) if entry and entry.kind == "video" and entry.binned is None else None
 
 
 def continued(studio: Studio, id: str) -> str:
-    """The path of a finished video for a job: its exact frames where it has them.
+    """The path of an earlier video for a job: its exact frames where it has them.
 
     Raises:
         Refusal: no such video.
     """
-    row = studio.queue.get(id)
-    if row is None or row.state != "done" or not is_video(row):
-        raise Refusal("continue_from", "expected a video of the gallery, got something else; choose it again")
-    return path_of(studio, row)
+    found = video(studio, id)
+    if found is None:
+        raise Refusal("continue_from", NO_VIDEO)
+    path = studio.folder / found.files[0]
+    return str(path.with_suffix("") if png_frames(found) else path)
 
 
-def path_of(studio: Studio, row: Row) -> str:
-    """The path of a row's video: its exact frames where it has them."""
-    path = studio.folder / row.files[0]
-    return str(path.with_suffix("") if png_frames(row) else path)
-
-
-def row_of_path(studio: Studio, path: str | None) -> Row | None:
-    """The row whose video a job's path names."""
+def video_at(studio: Studio, path: str | None) -> Entry | None:
+    """The video that a job's path names, wherever the studio's folder was when the job was written."""
     if not path:
         return None
     stem = Path(path).name.removesuffix(".mp4")
-    return next((row for row in _videos(studio) if Path(row.files[0]).stem == stem), None)
+    return next((entry for entry in _videos(studio) if entry.stem == stem), None)
 
 
-def _videos(studio: Studio) -> list[Row]:
-    return [row for row in studio.queue.rows(LOOKED_AT, 0, ("done",)) if is_video(row)]
+def _videos(studio: Studio) -> list[Entry]:
+    with suppress(OSError, sqlite3.Error):  # what is known already is offered
+        studio.history.keep_up()
+    return studio.history.search(Search(video=True), limit=LOOKED_AT).entries
 
 
-def _name(row: Row) -> str:
-    words = prompt(row)
-    size = " x ".join(str(side) for side in row.job.get("size") or ())
-    return f"{row.number}: {words[:60]}{'…' if len(words) > 60 else ''}{f', {size}' if size else ''}"
+def _name(entry: Entry) -> str:
+    words = " / ".join(entry.prompt.splitlines())
+    size = f", {entry.width} x {entry.height}" if entry.width else ""
+    return f"{entry.stem}: {words[:60]}{'…' if len(words) > 60 else ''}{size}"

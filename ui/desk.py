@@ -6,6 +6,7 @@ that is opened later shows what is on its way. Plan and cost follow the fields, 
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ import gradio as gr
 from pipelines.job import DEFAULT_FPS, Job, parse
 from pipelines.queue import Row, State
 from pipelines.refusal import Refusal
-from ui.fields import Form, Unfinished, refused
+from ui import expansion, levels
+from ui.fields import DEEP, Form, Unfinished, refused
 from ui.plan import cost_line, no_plan, plan_panel
+from ui.presets import presets_row
 from ui.result import ACT, kind
-from ui.settings import length, quick
+from ui.settings import length, quick, shelve
 from ui.status import stage, waiting
 from ui.studio import Studio
 
@@ -27,7 +30,15 @@ FIRST = "text"  # the tab that is open at the beginning
 PACE = 0.7  # seconds between two looks at the queue
 LOOKED_AT = 100  # rows that are searched for the latest one of a tab
 WORDED = ("scenes", "boxes")  # lists of a job whose parts each need a prompt
-OVER: tuple[State, ...] = ("done", "failed", "cancelled")
+LATEST: tuple[State, ...] = ("done", "failed", "cancelled", "paused")  # what is shown while nothing is at work
+EDITING, SAVE, LEAVE = "You edit a waiting job.", "Save to the queue", "Leave it"
+STARTED = (
+    "The job is not waiting any more, so it stays as it was; what you changed is still here: press Render to queue it"
+)
+
+SEVERAL = "expected one job for the waiting one, got {count}; take the lists out, or leave it and press Render"
+TO_GRID = "Grid of this"
+Jobs = list[tuple[Job, Mapping[str, Any] | None]]  # each with what its record tells that it was expanded from
 
 # One listener on the part itself, for what stands in it comes and goes.
 PICK = """
@@ -46,11 +57,23 @@ LOOK = """() => {
 
 @dataclass(frozen=True)
 class Desk:
-    """A tab that renders: its fields, its easel, and the timer that looks at the queue while the tab is open."""
+    """A tab that renders.
+
+    Attributes:
+        form: its fields.
+        easel: what shows the followed job.
+        timer: looks at the queue while the tab is open.
+        edited: the id of the waiting row whose job stands in the fields to be saved, or "".
+        bar: what says so; seen while there is one.
+        to_grid: takes the fields to the Grid tab.
+    """
 
     form: Form
     easel: gr.HTML
     timer: gr.Timer
+    edited: gr.Textbox
+    bar: gr.Row
+    to_grid: gr.Button
 
 
 def desk(
@@ -77,46 +100,83 @@ def desk(
 
     def look(followed: str) -> tuple[Any, ...]:
         """What the easel shows, whether there is something to cancel, the other jobs."""
-        row, active = _followed(studio, followed, tab)
-        ahead = next((place for place, other in enumerate(active) if row and other.id == row.id), 0)
-        others = [other for other in active if not row or other.id != row.id]
+        row, line = _followed(studio, followed, tab)
+        going = [other.id for other in line if other.state != "paused"]
+        ahead = going.index(row.id) if row and row.id in going else 0
+        others = [other for other in line if not row or other.id != row.id]
         busy = row is not None and row.state in ("queued", "running") and not row.stopping
-        shown = stage(row, ahead, studio.folder, studio.health(), hint)
+        shown = stage(row, ahead, studio.folder, studio.health(), hint, studio.queue.settings())
         # The row itself and not "the one that is followed" is named, so a page that follows none can cancel too.
         return shown, gr.Button(visible=busy), waiting(others), row.id if row else ""
 
-    def preview(*values: Any) -> tuple[Any, ...]:
+    def preview(*sent: Any) -> tuple[Any, ...]:
         """The plan, the cost, and what is wrong so far; what is still to come is not wrong before Render is pressed."""
+        values, how = apart(sent)
+        also = levels.also(form.unusual(values))
         try:
             draft = form.job(values)
             filled = worded(draft)
-            job = parse(filled)
+            lists = expansion.lists_of(studio.folder)
+            first = next(expansion.rows(filled, lists, how))
+            job = parse(first.values)
             estimate = studio.check(job)
         except Unfinished as refusal:
-            return no_plan(refusal.reason), "", *form.said(left=[refusal.field])
+            return no_plan(refusal.reason), also, *form.said(left=[refusal.field])
         except Refusal as refusal:
-            return no_plan("There is none while a field is wrong."), "", *form.said(plain(refusal))
+            return no_plan("There is none while a field is wrong."), also, *form.said(plain(refusal))
         except OSError as error:
-            return no_plan(f"A file can not be read or written: {error.strerror}."), "", *form.said()
+            return no_plan(f"A file can not be read or written: {error.strerror}."), also, *form.said()
         seconds = studio.pace.seconds(estimate.flops, job.model)
         cost = cost_line(estimate, _length(job, estimate.resolved), seconds)
+        several = expansion.line(first, filled, lists, seconds)
         blank = [name for name in ("prompt", *WORDED) if filled.get(name) != draft.get(name)]
-        return plan_panel(tab, estimate), cost, *form.said(left=blank)
+        return plan_panel(tab, estimate), also + several + cost, *form.said(left=blank)
 
-    def submit(*values: Any) -> tuple[Any, ...]:
-        """Write the job; the id of its row and what the easel shows, or what is wrong."""
-        return write(lambda: parse(form.job(values)))
+    def apart(sent: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """The form's values, and how several readings of them are rendered."""
+        return sent[: len(form.fields)], sent[len(form.fields) :]
+
+    def jobs_of(draft: Mapping[str, Any], how: Sequence[Any] = ()) -> Jobs:
+        """The jobs that a draft stands for."""
+        found = expansion.rows(draft, expansion.lists_of(studio.folder), how)
+        return [(parse(row.values), row.expanded_from) for row in found]
+
+    def submit(*sent: Any) -> tuple[Any, ...]:
+        """Write the jobs; the id of the row, where it is one, and what the easel shows, or what is wrong."""
+        values, how = apart(sent)
+        return write(lambda: jobs_of(form.job(values), how))
 
     def redo(event: gr.EventData) -> tuple[Any, ...]:
         """Write the job that renders one layer of a result again."""
         assert again is not None
-        return write(lambda: again(str(event.job), int(event.layer)))
+        return write(lambda: [(again(str(event.job), int(event.layer)), None)])
 
-    def write(make: Callable[[], Job]) -> tuple[Any, ...]:
+    def save(id: str, *values: Any) -> tuple[Any, ...]:
+        """Write the fields into the row that is edited; the bar goes unless something is wrong that can be mended."""
+
+        def put(jobs: Jobs) -> str:
+            if len(jobs) > 1:
+                raise Refusal("", SEVERAL.format(count=len(jobs)))
+            if not studio.queue.edit(id, *jobs[0]):
+                raise Refusal("", STARTED)
+            return id
+
+        answer = write(lambda: jobs_of(beside(studio.queue.get(id), form, form.job(values))), put)
+        row = studio.queue.get(id)
+        left = answer[0] != "" and row is not None and row.state in ("queued", "paused")
+        return (*answer, id if left else "", gr.Row(visible=left))
+
+    def queued(jobs: Jobs) -> str:
+        """Queue them as one batch. Of several the easel shows the one that is at work, and then the last of them."""
+        ids = studio.queue.add_all(jobs, batch=secrets.token_hex(8) if len(jobs) > 1 else None)
+        return ids[0] if len(ids) == 1 else ""
+
+    def write(make: Callable[[], Jobs], put: Callable[[Jobs], str] = queued) -> tuple[Any, ...]:
         try:
-            job = make()
-            studio.check(job)
-            id = studio.queue.add(job)
+            jobs = make()
+            for job, _ in jobs:
+                studio.check(job)
+            id = put(jobs)
         except Refusal as refusal:
             problem = plain(refusal)
         except (sqlite3.Error, OSError) as error:
@@ -133,21 +193,38 @@ def desk(
         return look(followed or shown)
 
     def pick(followed: str, event: gr.EventData) -> tuple[Any, ...]:
+        queue, id = studio.queue, str(event.job)
         if event.act == "cancel":
-            studio.queue.cancel(str(event.job))
+            queue.cancel(id)
+        elif event.act == "resume":
+            queue.resume(id)
+        elif event.act == "go on":
+            queue.resume_all()
+        elif event.act == "retry":
+            followed = queue.retry(id) or followed
         else:
-            followed = str(event.job)
+            followed = id
         return (followed, *look(followed))
 
     with gr.Row(elem_classes="desk", equal_height=False):
         with gr.Column(scale=8 if wide else 6, min_width=300, elem_classes="sheet form", elem_id=f"{tab}-form"):
+            with gr.Row(visible=False, elem_classes="editing", elem_id=f"{tab}-editing") as bar:
+                gr.HTML(f'<p role="status">{EDITING}</p>', apply_default_css=False)
+                keep = gr.Button(SAVE, variant="primary", size="sm", scale=0, min_width=170, elem_id=f"{tab}-save")
+                leave = gr.Button(LEAVE, size="sm", scale=0, min_width=100, elem_id=f"{tab}-leave")
             form = lay(studio)
+            shelve(form, studio.shelf)
+            presets_row(studio, form)
+            how = expansion.lay(tab)
             cost = gr.HTML(elem_classes="cost-line", elem_id=f"{tab}-cost", apply_default_css=False)
             render = gr.Button("Render", variant="primary", size="lg", elem_id=f"{tab}-render", elem_classes="render")
             form.slot()
+            to_grid = gr.Button(TO_GRID, size="sm", elem_id=f"{tab}-to-grid", elem_classes=f"quiet to-grid {DEEP}")
         with gr.Column(scale=6, min_width=300, elem_classes="side"):
             with gr.Column(elem_classes="sheet easel-side"):
-                easel = gr.HTML(lambda: look("")[0], js_on_load=ACT, elem_id=f"{tab}-easel", apply_default_css=False)
+                easel = gr.HTML(
+                    lambda: look("")[0], js_on_load=ACT + PICK, elem_id=f"{tab}-easel", apply_default_css=False
+                )
                 stop = gr.Button("Cancel", visible=False, elem_classes="quiet stop", elem_id=f"{tab}-cancel")
                 line = gr.HTML(js_on_load=PICK, elem_id=f"{tab}-line", apply_default_css=False)
             with gr.Column(elem_classes="sheet plan-side"):
@@ -155,31 +232,37 @@ def desk(
 
     followed = gr.Textbox(visible=False)  # the row that this page follows; "" is whatever is at work
     shown = gr.Textbox(visible=False)  # the row that the easel shows
+    edited = gr.Textbox(visible=False)  # the waiting row whose job is edited
     problem = gr.HTML(visible=False)  # what was wrong when Render was pressed, for programs; people see it in its slot
     timer = gr.Timer(PACE, active=tab == FIRST)
 
     parts = [easel, stop, line, shown]
     pressed = gr.on(
-        [render.click, *(field.part.submit for field in form.fields if field.name == "prompt")], submit, form.parts,
-        [problem, followed, *parts, *form.notes], api_name=f"render_{tab}", js=form.live, queue=False,
-        show_progress="hidden",
+        [render.click, *(field.part.submit for field in form.fields if field.name == "prompt")], submit,
+        [*form.parts, *how], [problem, followed, *parts, *form.notes], api_name=f"render_{tab}", js=form.live,
+        queue=False, show_progress="hidden",
     )  # fmt: skip
     if again:
         redone = easel.again(redo, None, [problem, followed, *parts, *form.notes], **quick)
         redone.then(None, js=LOOK.replace("KIND", tab), api_visibility="private")
     pressed.then(None, js=LOOK.replace("KIND", tab), api_visibility="private")
     # One listener for all of them: its answers come in the order of the questions.
-    changes = [event for part in form.parts for event in _changes(part)]
+    changes = [event for part in [*form.parts, *how] for event in _changes(part)]
     gr.on(
-        [*opened, *changes], preview, form.parts, [plan, cost, *form.notes], js=form.live, queue=False,
+        [*opened, *changes], preview, [*form.parts, *how], [plan, cost, *form.notes], js=form.live, queue=False,
         show_progress="hidden", trigger_mode="always_last", api_name=f"plan_{tab}",
     )  # fmt: skip
     for part, update in form.fresh:
         gr.on([*opened], update, None, part, **quick)
     stop.click(cancel, [shown, followed], parts, **quick)
     line.pick(pick, followed, [followed, *parts], **quick)
+    easel.pick(pick, followed, [followed, *parts], **quick)
+    written = [problem, followed, *parts, *form.notes, edited, bar]
+    saved = keep.click(save, [edited, *form.parts], written, js=_live_after(form), **quick)
+    saved.then(None, js=LOOK.replace("KIND", tab), api_visibility="private")
+    leave.click(lambda: ("", gr.Row(visible=False)), None, [edited, bar], **quick)
     timer.tick(look, followed, parts, api_name=f"watch_{tab}", queue=False, show_progress="hidden")
-    return Desk(form, easel, timer)
+    return Desk(form, easel, timer, edited, bar, to_grid)
 
 
 def worded(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,6 +274,12 @@ def worded(job: Mapping[str, Any]) -> dict[str, Any]:
         if name in filled:
             filled[name] = [{**part, "prompt": _or_a_word(part["prompt"])} for part in filled[name]]
     return filled
+
+
+def beside(row: Row | None, form: Form, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The job of a form with what the row's own job says of things that the form has no field for, such as its name."""
+    fields = {field.name.partition("[")[0] for field in form.fields}
+    return {**{name: value for name, value in (row.job if row else {}).items() if name not in fields}, **job}
 
 
 def _or_a_word(words: Any) -> Any:
@@ -216,11 +305,17 @@ def _changes(part: Any) -> list[Any]:
     return [part.change, *own]
 
 
+def _live_after(form: Form) -> str | None:
+    """`form.live` for values that stand after another one."""
+    return f"async (first, ...rest) => [first, ...await ({form.live})(...rest)]" if form.live else None
+
+
 def _followed(studio: Studio, id: str, tab: str) -> tuple[Row | None, list[Row]]:
-    """The row to show, and those on their way: the named one, or what is at work for the tab, or its latest."""
-    active = studio.queue.active()
+    """The row to show, and all that are not over: the named one, or what is at work for the tab, or its latest."""
+    line = studio.queue.line()
     row = studio.queue.get(id) if id else None
     if row is None:
-        mine = (row for row in [*active, *studio.queue.rows(LOOKED_AT, 0, OVER)] if kind(row.job) == tab)
+        active = (row for row in line if row.state != "paused")
+        mine = (row for row in [*active, *studio.queue.rows(LOOKED_AT, 0, LATEST)] if kind(row.job) == tab)
         row = next(mine, None)
-    return row, active
+    return row, line

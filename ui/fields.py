@@ -14,6 +14,9 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.expand import PARTS as LISTS
+from pipelines.expand import TEXTS
+from pipelines.expand import escape as braced
 from pipelines.job import KINDS
 from pipelines.refusal import Refusal
 
@@ -30,10 +33,13 @@ LABELS = {
     "scenes": "Scenes", "continue_from": "Continue", "window": "Window", "reuse": "Used again",
     "transition": "begins with", "transition_frames": "transition", "boxes": "Boxes", "layers": "Layers",
     "mechanism": "What ties words to boxes", "siamese_until": "Layout branch until", "background": "Background",
+    "png_frames": "Exact PNG frames", "cuts": "Cut between scenes", "task": "Task",
 }  # fmt: skip
 
 
 PARTS = {"scenes": "Scene", "boxes": "Box", "layers": "Layer"}
+DEEP = "deep"  # the class of what only the level Everything shows (`levels.py`)
+SHORT = 30  # characters of a value that is named in passing
 
 
 class Unfinished(Refusal):
@@ -55,6 +61,7 @@ class Field:
         sent: from what the page sends to the job's value.
         shown: the way back.
         live: JavaScript for a value that only the page itself knows, such as what was typed into a table.
+        deep: whether only the level Everything shows it.
     """
 
     name: str
@@ -62,6 +69,23 @@ class Field:
     sent: Convert = same
     shown: Convert = same
     live: str = ""
+    deep: bool = False
+
+    def differs(self, value: Any) -> bool:
+        """Whether `value` is another one than the page begins with."""
+        if isinstance(self.part, gr.HTML):  # what it shows at first is a drawing, and what is sent a value
+            return bool(self.sent(value) != self.sent(self.part.value))
+        return bool((value or "") != (self.part.value or ""))  # an empty field begins as None, and is sent as ""
+
+    def told(self, value: Any) -> str:
+        """The field and its value in a few words."""
+        label = getattr(self.part, "label", None) or label_of(self.name)
+        label = label[:1].lower() + label[1:]
+        if isinstance(value, bool) or isinstance(self.part, gr.HTML):
+            return label if value is not False else f"{label}: no"
+        chosen = {key: words for words, key in getattr(self.part, "choices", None) or ()}
+        words = f"{value:g}" if isinstance(value, float) else str(chosen.get(value, value))
+        return f"{label} {words if len(words) <= SHORT else words[: SHORT - 1] + '…'}"
 
 
 class Form:
@@ -84,13 +108,17 @@ class Form:
         self.kept: tuple[str, ...] = ()  # see `keep`
         self._join, self._split = join, split
 
-    def add(self, name: str, part: Any, sent: Convert = same, shown: Convert = same, live: str = "") -> Any:
+    def add(
+        self, name: str, part: Any, sent: Convert = same, shown: Convert = same, live: str = "", deep: bool = False
+    ) -> Any:
         """Take a component in as a field, and return it."""
+        if deep:
+            part.elem_classes = [*(part.elem_classes or ()), DEEP]
         if isinstance(part, gr.Slider | gr.Number | gr.Dropdown | gr.Radio):
             # What was typed is handed on as it is, for the job's own sentence to say what is wrong with it. On the
             # instance, because gradio writes a stub file into the source folder for every subclass of a component.
             part.preprocess = same  # type: ignore[assignment, method-assign]
-        self.fields.append(Field(name, part, sent, shown, live))
+        self.fields.append(Field(name, part, sent, shown, live, deep))
         return part
 
     def slot(self, *names: str) -> None:
@@ -127,8 +155,8 @@ class Form:
         wait = "await new Promise(done => setTimeout(done, 30));"
         return f"async (...v) => {{ {wait} {' '.join(reads)} return v; }}" if reads else None
 
-    def job(self, values: Sequence[Any]) -> Values:
-        """The page's values as a job that is not yet checked.
+    def page(self, values: Sequence[Any]) -> Values:
+        """What the fields hold, each converted alone and those of one list together, before they are a job.
 
         Raises:
             Refusal: a value that can not even be asked for.
@@ -141,12 +169,25 @@ class Form:
                 page.setdefault(name, []).append(sent)
             else:
                 page[name] = sent
-        return {"task": self.task, **self._join(page)}
+        return page
+
+    def job(self, values: Sequence[Any]) -> Values:
+        """The page's values as a job that is not yet checked; its texts may stand for several (`expand.py`).
+
+        Raises:
+            Refusal: a value that can not even be asked for.
+        """
+        return {"task": self.task, **self._join(self.page(values))}
 
     def values(self, job: Mapping[str, Any]) -> list[Any]:
         """A job as values of the fields; what it does not say is as it is by default."""
-        page = self._split({**defaults(self.task), **job})
+        page = self._split({**defaults(self.task), **_literal(job)})
         return [field.shown(_dig(page, field.name)) for field in self.fields]
+
+    def unusual(self, values: Sequence[Any]) -> list[str]:
+        """Fields that the level Essentials hides and that are not as at the beginning, in words."""
+        pairs = zip(self.fields, values, strict=True)
+        return [field.told(value) for field, value in pairs if field.deep and field.differs(value)]
 
     def said(self, refusal: Refusal | None = None, left: Sequence[str] = ()) -> list[Any]:
         """The HTML of all slots: the refusal in its own, those of fields `left` as they are, nothing in the others."""
@@ -193,6 +234,20 @@ def defaults(task: str) -> Values:
 def whole(value: Any) -> Any:
     """A slider's 128.0 as 128; what is not a whole number goes on as it is, to be refused by name."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _literal(job: Mapping[str, Any]) -> Values:
+    """The job with its texts written so that they stand for themselves: a brace in them is a brace."""
+
+    def plain(part: Mapping[str, Any]) -> Values:
+        return {key: braced(text) if key in TEXTS and isinstance(text, str) else text for key, text in part.items()}
+
+    lists = {
+        name: [plain(part) if isinstance(part, Mapping) else part for part in job[name]]
+        for name in LISTS
+        if isinstance(job.get(name), list | tuple)
+    }
+    return {**plain(job), **lists}
 
 
 def _dig(page: Values, name: str) -> Any:

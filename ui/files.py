@@ -1,81 +1,105 @@
-"""Serves outputs by the id of their row and their place in it. A path never comes from outside."""
+"""Serves outputs by the id of their row, or of the history, and their place in it. A path never comes from outside."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from pipelines.history import History
 from pipelines.queue import Queue, Row
+from ui.past import HEADERS, Past, past, thumbnails
+from ui.within import OpenFile, opened
 
 # What may leave, and as what: a list of what is allowed, for nothing else is ever needed.
 TYPES = {
     ".png": "image/png", ".mp4": "video/mp4", ".json": "application/json", ".psd": "image/vnd.adobe.photoshop",
     ".ora": "image/openraster",
 }  # fmt: skip
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Cache-Control": "private, max-age=3600",
-}
+PIECE = 2**18  # bytes of a file that are packed at a time
+Output = Row | Past  # what has files that pages show
 
 
-def address(row: Row, index: int) -> str:
+def address(row: Output, index: int) -> str:
     """Where the page finds file `index` of `row`; relative, so that it also holds behind a proxy."""
     return f"outputs/{row.id}/{index}"
 
 
-def frames_address(row: Row) -> str:
+def frames_address(row: Output) -> str:
     """Where the page finds all exact frames of `row` in one file."""
     return f"outputs/{row.id}/frames.zip"
 
 
-def all_address(row: Row) -> str:
+def all_address(row: Output) -> str:
     """Where the page finds all files of `row` in one."""
     return f"outputs/{row.id}/all.zip"
 
 
-def stored(row: Row | None, index: int, folder: Path) -> Path | None:
+def stored(row: Output | None, index: int, folder: Path) -> Path | None:
     """The path of file `index` of `row`, or None when there is no such file inside `folder`."""
     if row is None or not 0 <= index < len(row.files):
         return None
     root = folder.resolve()
-    path = (root / row.files[index]).resolve()  # first resolved, then judged: links may lead anywhere
-    return path if path.is_relative_to(root) and path.suffix in TYPES and path.is_file() else None
+    try:
+        path = (root / row.files[index]).resolve()  # first resolved, then judged: links may lead anywhere
+        return path if path.is_relative_to(root) and path.suffix in TYPES and path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # a link to itself, or no name at all
+        return None
+
+
+def _open(row: Output | None, index: int, folder: Path) -> BinaryIO | None:
+    """File `index` of `row`, open; None where `stored` finds none. No link counts, not even one inside `folder`."""
+    return None if row is None or stored(row, index, folder) is None else opened(folder, row.files[index])
+
+
+def _is_open(row: Output, index: int, folder: Path) -> bool:
+    stream = _open(row, index, folder)
+    if stream is not None:
+        stream.close()
+    return stream is not None
 
 
 def routes(queue: Queue, folder: Path) -> list[Route]:
-    """GET /outputs/ID/INDEX, and GET /outputs/ID/frames.zip and all.zip."""
+    """GET /outputs/ID/INDEX, GET /outputs/ID/frames.zip and all.zip, and GET /thumbs/ID of the history."""
+    history = History(folder)
+
+    def output(id: str) -> Output | None:
+        return queue.get(id) or past(history, id)
 
     def serve(request: Request) -> Response:
-        path = stored(queue.get(request.path_params["id"]), request.path_params["index"], folder)
-        if path is None:
+        row, index = output(request.path_params["id"]), request.path_params["index"]
+        stream = _open(row, index, folder)
+        if row is None or stream is None:
             return _absent()
-        # Always a download: an <img> or <video> shows it all the same, and a browser never runs it.
-        return FileResponse(path, media_type=TYPES[path.suffix], filename=path.name, headers=HEADERS)
+        name = PurePosixPath(row.files[index])
+        return OpenFile(stream, name.name, TYPES[name.suffix], HEADERS)
 
     def packed(request: Request, what: str) -> Response:
-        row = queue.get(request.path_params["id"])
-        found = [stored(row, index, folder) for index in range(len(row.files))] if row else []
-        paths = [path for path in found if path and (what == "all" or path.suffix == ".png")]
-        if row is None or not paths:
+        row = output(request.path_params["id"])
+        found = [index for index in range(len(row.files)) if _is_open(row, index, folder)] if row else []
+        names = {index: PurePosixPath(row.files[index]) for index in found} if row else {}
+        names = {index: name for index, name in names.items() if what == "all" or name.suffix == ".png"}
+        if row is None or not names:
             return _absent()
-        root = folder.resolve()
-        names = {path: path.name if what == "frames" else path.relative_to(root).as_posix() for path in sorted(paths)}
+        told = {index: name.name if what == "frames" else str(name) for index, name in names.items()}
         disposition = f'attachment; filename="{row.id}-{what}.zip"'
         return StreamingResponse(
-            _zipped(names), media_type="application/zip", headers={**HEADERS, "Content-Disposition": disposition}
+            _zipped(row, told, folder),
+            media_type="application/zip",
+            headers={**HEADERS, "Content-Disposition": disposition},
         )
 
     return [
         Route("/outputs/{id}/{index:int}", serve, methods=["GET"]),
         Route("/outputs/{id}/frames.zip", lambda request: packed(request, "frames"), methods=["GET"]),
         Route("/outputs/{id}/all.zip", lambda request: packed(request, "all"), methods=["GET"]),
+        *thumbnails(history),
     ]
 
 
@@ -92,16 +116,27 @@ class _Sink(io.RawIOBase):
         self.taken += data
         return len(data)
 
+    def taken_out(self) -> bytes:
+        """What was written since the last time."""
+        data = bytes(self.taken)
+        self.taken.clear()
+        return data
 
-def _zipped(names: Mapping[Path, str]) -> Iterator[bytes]:
-    """The files under these names as one zip, never whole in memory. What a studio writes is packed already."""
+
+def _zipped(row: Output, names: Mapping[int, str], folder: Path) -> Iterator[bytes]:
+    """Files of `row` under these names as one zip, never whole in memory. What a studio writes is packed already."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as packed:
-        for path, name in names.items():
-            packed.write(path, name)
-            yield bytes(sink.taken)
-            sink.taken.clear()
-    yield bytes(sink.taken)
+        for index, name in sorted(names.items(), key=lambda item: row.files[item[0]]):
+            stream = _open(row, index, folder)
+            if stream is None:  # it was taken away meanwhile
+                continue
+            with stream, packed.open(name, "w", force_zip64=True) as member:
+                while piece := stream.read(PIECE):
+                    member.write(piece)
+                    yield sink.taken_out()
+            yield sink.taken_out()
+    yield sink.taken_out()
 
 
 def _absent() -> Response:

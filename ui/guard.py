@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
+import time
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -22,6 +23,13 @@ from ui.uploads import MAX_UPLOAD
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 COOKIE = "diorama"
 MAX_BODY = 2 * 2**20  # bytes of a request; the longest prompts have some tens of thousand
+MAX_LOGIN = 4 * 2**10  # bytes of a login
+START, SLOWEST = 30.0, 16 * 2**10  # seconds that a body may take, and the bytes that buy it one second more
+TOO_MUCH = "expected at most {most:,} bytes"
+TOO_SLOW = "the request came too slowly; try it again on a better connection"
+NOT_HERE = "expected a name of this machine, such as 127.0.0.1, in the address"
+NOT_OURS = "expected a request of the studio's own page"
+LOCKED = "expected the password first"
 SECOND_THOUGHT = 1.0  # seconds that a wrong password costs, whoever else is guessing
 OPEN = ("/gradio_api/startup-events",)  # gradio asks itself for it while it starts, and it tells nothing
 # The page runs gradio's inline scripts, and fetches from nowhere else: no fonts, no frames, no reports.
@@ -47,30 +55,35 @@ class Guard:
             return await self.app(scope, receive, send)
         if scope["type"] != "http":  # the studio has no web sockets
             return await send({"type": "websocket.close"})
-        request = Request(scope, receive)
+        body = _Body(receive, limit(scope["path"]))
+        sealed = body.answering(_sealed(send))
+        request = Request(scope, body.receive)
         answer = self._refusal(request)
-        if answer is None and self._password is not None:
-            answer = await self._login(request)
-        if answer is not None:
-            return await answer(scope, receive, _sealed(send))
-        await self.app(scope, _measured(receive, limit(request.url.path)), _sealed(send))
+        try:
+            if answer is None and self._password is not None:
+                answer = await self._login(request)
+            await (answer or self.app)(scope, body.receive, sealed)
+        except Exception:  # what somebody behind us makes of a body that was cut off
+            if body.problem is None:
+                raise
+        await body.told(scope, _sealed(send))
 
     def _refusal(self, request: Request) -> Response | None:
         """Why the request is turned away whoever sends it."""
         length, most = request.headers.get("content-length", "0"), limit(request.url.path)
-        if not length.isdecimal() or int(length) > most:
-            return PlainTextResponse(f"expected at most {most:,} bytes", 413)
+        if not length.isdecimal() or len(length) > 12 or int(length) > most:
+            return PlainTextResponse(TOO_MUCH.format(most=most), 413)
         host = request.headers.get("host", "")
-        if self._password is None and urlsplit(f"//{host}").hostname not in LOCAL:
-            return PlainTextResponse("expected a name of this machine, such as 127.0.0.1, in the address", 421)
+        if self._password is None and _name_in(host) not in LOCAL:
+            return PlainTextResponse(NOT_HERE, 421)
         if request.method in ("GET", "HEAD", "OPTIONS"):
             return None
         # Writes come from the page itself: browsers say where a request was made, and programs need not.
         if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            return PlainTextResponse("expected a request of the studio's own page", 403)
+            return PlainTextResponse(NOT_OURS, 403)
         origin = request.headers.get("origin")
-        if self._password is None and origin is not None and urlsplit(origin).netloc != host:
-            return PlainTextResponse("expected a request of the studio's own page", 403)
+        if self._password is None and origin is not None and origin.partition("://")[2].lower() != host.lower():
+            return PlainTextResponse(NOT_OURS, 403)
         return None
 
     async def _login(self, request: Request) -> Response | None:
@@ -90,25 +103,69 @@ class Guard:
             return None
         if request.url.path == "/":
             return HTMLResponse(form(), 401)
-        return PlainTextResponse("expected the password first", 401)
+        return PlainTextResponse(LOCKED, 401)
 
 
 def limit(path: str) -> int:
     """How many bytes a request for `path` may have."""
-    return MAX_UPLOAD if path == "/uploads" else MAX_BODY
+    return {"/uploads": MAX_UPLOAD, "/uploads/recipe": MAX_UPLOAD, "/login": MAX_LOGIN}.get(path, MAX_BODY)
 
 
-def _measured(receive: Receive, most: int) -> Receive:
-    """`receive` for a body whose length nobody announced: past the limit it reads as a client that left."""
-    taken = 0
+def _name_in(host: str) -> str | None:
+    """The name in a Host header, without its port; None where it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # a bracket that is not closed
+        return None
 
-    async def measured() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        return message if taken <= most else {"type": "http.disconnect"}
 
-    return measured
+class _Body:
+    """The body of a request as it comes, until it is too much or too slow: then it reads as a client that left.
+
+    A client that sends a byte now and then would else keep its connection, and its turn, for days.
+    """
+
+    def __init__(self, receive: Receive, most: int) -> None:
+        self.problem: Response | None = None
+        self._receive, self._most = receive, most
+        self._taken, self._waited = 0, 0.0
+        self._whole = self._answered = False
+
+    async def receive(self) -> Message:
+        """The next message of the client."""
+        if self.problem is not None:
+            return {"type": "http.disconnect"}
+        if self._whole:  # what comes now is that the client leaves, and there is no hurry
+            return await self._receive()
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(START + self._taken / SLOWEST - self._waited):
+                message = await self._receive()
+        except TimeoutError:
+            self.problem = PlainTextResponse(TOO_SLOW, 408, {"Connection": "close"})
+            return {"type": "http.disconnect"}
+        self._waited += time.monotonic() - begun  # and not the time that we took between two pieces
+        self._taken += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        if self._taken > self._most:
+            self.problem = PlainTextResponse(TOO_MUCH.format(most=self._most), 413, {"Connection": "close"})
+            return {"type": "http.disconnect"}
+        return message
+
+    def answering(self, send: Send) -> Send:
+        """`send`, deaf to what is answered once there is a problem: the problem is the answer."""
+
+        async def answering(message: Message) -> None:
+            if self.problem is None or self._answered:
+                self._answered = True
+                await send(message)
+
+        return answering
+
+    async def told(self, scope: Scope, send: Send) -> None:
+        """Answer with the problem, where there is one and nothing was answered before."""
+        if self.problem is not None and not self._answered:
+            await self.problem(scope, self.receive, send)
 
 
 def _sealed(send: Send) -> Send:

@@ -40,7 +40,7 @@ class Layered:
         settings.prompt(form, "a red circle and a blue square in a meadow", label="The whole picture")
         width, height = standard["size"]
         boxes = BoxField(form, "layers", (width, height), "Layer", anonymous=True)
-        with gr.Accordion("From a finished picture", open=False, elem_classes="more"):
+        with gr.Accordion("From a finished picture", open=False, elem_classes="more deep"):
             source = self._place(
                 "source", "Picture", "drop a picture to take apart into layers, or press to choose one"
             )
@@ -51,7 +51,7 @@ class Layered:
         settings.without(form)
         settings.size(form)
         settings.sampling(form)
-        with gr.Accordion("More options", open=False, elem_classes="more"):
+        with gr.Accordion("More options", open=False, elem_classes="more deep"):
             settings.more(form)
         form.keep("prompt", "negative_prompt", "size[0]", "size[1]")
         sides = [form.part("size[0]"), form.part("size[1]")]
@@ -65,7 +65,7 @@ class Layered:
 
         id = f"layered-{name}"
         part = gr.HTML(shown(None), js_on_load=drop.DROP, elem_id=id, apply_default_css=False)
-        return self.form.add(name, part, sent=drop.given, shown=shown, live=drop.live(id))
+        return self.form.add(name, part, sent=drop.given, shown=shown, live=drop.live(id), deep=True)
 
     # ------------------------------------------------------------ from the page to a job, and back
 

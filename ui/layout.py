@@ -32,7 +32,7 @@ def lay(_: Studio) -> Form:
     settings.without(form)
     settings.size(form)
     settings.sampling(form)
-    with gr.Accordion("More options", open=False, elem_classes="more"):
+    with gr.Accordion("More options", open=False, elem_classes="more deep"):
         with gr.Row(elem_classes="pair"):
             mechanism = gr.Dropdown(
                 MECHANISMS, value=standard["mechanism"], label="What ties words to boxes", min_width=130,
@@ -42,9 +42,8 @@ def lay(_: Studio) -> Form:
                 0, 1, standard["siamese_until"], step=0.05, label="Layout branch until", min_width=130,
                 info="the share of the steps in which it acts", elem_id="layout-until",
             )  # fmt: skip
-        form.add("mechanism", mechanism)
-        form.add("siamese_until", until)
-        form.slot("mechanism", "siamese_until")
+        form.add("mechanism", mechanism, deep=True)
+        form.add("siamese_until", until, deep=True)
         settings.more(form)
     form.keep("prompt", "negative_prompt", "size[0]", "size[1]")
     boxes.wire()

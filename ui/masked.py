@@ -68,15 +68,18 @@ class Masked:
         form.slot("outpaint")
         settings.prompt(form, "a yellow star on a blue background", label="What the new part shows")
         settings.without(form)
-        with gr.Accordion("Show what it should be", open=False, elem_classes="more"):
+        with gr.Accordion("Show what it should be", open=False, elem_classes="more deep"):
             reference = gr.HTML(
                 self.reference(None), js_on_load=drop.DROP, elem_id="masked-reference", apply_default_css=False
             )
-            form.add("reference", reference, sent=drop.given, shown=self.reference, live=drop.live("masked-reference"))
+            form.add(
+                "reference", reference, sent=drop.given, shown=self.reference, live=drop.live("masked-reference"),
+                deep=True,
+            )  # fmt: skip
         form.slot("reference")
         settings.sampling(form)
         settings.exact(form)
-        with gr.Accordion("More options", open=False, elem_classes="more"):
+        with gr.Accordion("More options", open=False, elem_classes="more deep"):
             settings.more(form)
 
         source.pick(self.took, None, [source, mode, paint, film, kept, frames], **settings.quick)

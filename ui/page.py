@@ -9,16 +9,45 @@ from typing import Any
 import gradio as gr
 
 from pipelines.queue import Queue
-from ui import boxes, canvas, css, drop, overlay, plan, result, stack, strip, table
+from ui import (
+    boxes,
+    canvas,
+    chosen,
+    comparison,
+    css,
+    drop,
+    expansion,
+    grid,
+    gridfiles,
+    gridtable,
+    history,
+    keys,
+    levels,
+    models,
+    overlay,
+    plan,
+    presets,
+    prints,
+    queuelist,
+    remarks,
+    restored,
+    result,
+    stack,
+    strip,
+    table,
+)
+from ui.calls import Calls
 from ui.desk import FIRST, Desk
+from ui.doors import Doors
 from ui.fields import Form
 from ui.files import routes
-from ui.gallery import gallery_tab
 from ui.guard import Guard
 from ui.layered import layered_tab
 from ui.layout import layout_tab
 from ui.masked import masked_tab
+from ui.models import models_tab
 from ui.pace import Pace
+from ui.queue import queue_tab
 from ui.scenery import BANNER, HEAD, LAMP
 from ui.scenes import scenes_tab
 from ui.settings import quick
@@ -29,12 +58,16 @@ from ui.uploads import Uploads
 from ui.video import video_tab
 
 TITLE = "Diorama"
+MODELS = "Models"
 TABS: Mapping[str, tuple[str, Callable[[Studio, Sequence[Any]], Desk]]] = {
     "text": ("Text", text_tab), "video": ("Video", video_tab), "masked": ("Masked", masked_tab),
     "scenes": ("Scenes", scenes_tab), "layout": ("Layout", layout_tab), "layered": ("Layers", layered_tab),
 }  # fmt: skip
 
-STYLED = (css, plan, result, overlay, stack, drop, canvas, strip, table, boxes)
+STYLED = (
+    css, plan, queuelist, result, overlay, stack, drop, canvas, strip, table, boxes, prints, chosen, remarks,
+    comparison, restored, history, models, levels, keys, presets, expansion, grid, gridtable,
+)  # fmt: skip
 
 # The timer of the open tab alone runs. Which one that is is read off the page, for events of tabs may come late.
 OPEN = """async () => {
@@ -50,7 +83,15 @@ DRAFT = """(...v) => {
 }"""
 
 
-def build(queue: Queue, folder: Path, check: Check, health: Callable[[], str] = str) -> gr.Blocks:
+def build(
+    queue: Queue,
+    folder: Path,
+    check: Check,
+    health: Callable[[], str] = str,
+    *,
+    roots: Sequence[Path] = (),
+    by_path: bool = False,
+) -> gr.Blocks:
     """The page over `queue` and the output folder.
 
     Args:
@@ -58,22 +99,34 @@ def build(queue: Queue, folder: Path, check: Check, health: Callable[[], str] = 
         folder: the output folder.
         check: gives a job's cost; raises Refusal for a job that the engine would refuse.
         health: a sentence while no renderer is at work, else "".
+        roots: folders of models beside those that are added on the page.
+        by_path: whether the page may add folders of this machine.
     """
-    studio = Studio(queue, folder, check, health, Uploads(folder), Pace(queue, folder))
+    studio = Studio(queue, folder, check, health, Uploads(folder), Pace(queue, folder), roots, by_path)
     studio.uploads.sweep(queue)
     page: gr.Blocks
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         gr.HTML(BANNER, js_on_load=LAMP, apply_default_css=False)
+        gr.HTML(levels.SWITCH, js_on_load=levels.SCRIPT, elem_id="tools", apply_default_css=False)
+        gr.HTML(keys.sheet(), js_on_load=keys.SCRIPT, elem_id="keys", apply_default_css=False)
+        back = restored.bar()
         with gr.Tabs(elem_classes="tabs") as tabs:
             desks, looked = [], []
             for kind, (title, lay) in TABS.items():
                 with gr.Tab(title, id=kind) as tab:
                     desks.append(lay(studio, [tab.select, *([page.load] if kind == FIRST else [])]))
                 looked.append((tab, desks[-1].timer))
-            with gr.Tab("Gallery", id="gallery") as tab:
-                looked.append((tab, gallery_tab(studio, desks, tabs, tab)))
-        for desk in desks:
-            _draft(page, desk.form)
+            with gr.Tab(grid.TITLE, id="grid") as tab:
+                grids = grid.GridTab(studio, desks, tabs, [tab.select])
+                looked.append((tab, grids.timer))
+            with gr.Tab("Queue", id="queue") as tab:
+                looked.append((tab, queue_tab(studio, desks, tabs, tab)))
+            with gr.Tab(history.TITLE, id="history") as tab:
+                looked.append((tab, history.history_tab(studio, desks, tabs, tab, back)))
+            with gr.Tab(MODELS, id="models") as tab:
+                looked.append((tab, models_tab(studio, tab)))
+        for form in (*(desk.form for desk in desks), grids.form):
+            _draft(page, form)
         titles, timers = [tab.label for tab, _ in looked], [timer for _, timer in looked]
         gr.on(
             [tab.select for tab, _ in looked], lambda open: [gr.Timer(active=title == open) for title in titles],
@@ -96,13 +149,14 @@ def options(queue: Queue, folder: Path, guard: dict[str, Any]) -> dict[str, Any]
     """Arguments for `Blocks.launch`; `guard` are those of `ui.guard.Guard`."""
     from starlette.middleware import Middleware
 
+    own = [*routes(queue, folder), *Uploads(folder).routes(), *gridfiles.routes(queue, folder)]
     return {
         "theme": Paper(),
         "css": "".join(part.CSS for part in STYLED),
         "head": HEAD,
         "app_kwargs": {
-            "routes": [*routes(queue, folder), *Uploads(folder).routes()],
-            "middleware": [Middleware(Guard, **guard)],
+            "routes": own,
+            "middleware": [Middleware(Guard, **guard), Middleware(Doors, own=own), Middleware(Calls)],
             "openapi_url": None,
         },
         "footer_links": [],
@@ -118,4 +172,5 @@ def options(queue: Queue, folder: Path, guard: dict[str, Any]) -> dict[str, Any]
         "max_file_size": 2**20,
         "allowed_paths": [],
         "blocked_paths": [str(folder.resolve())],
+        "state_session_capacity": 1_000,  # pages that are remembered; the oldest are forgotten, and load again
     }

@@ -9,8 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from pipelines.queue import Row
-from ui.files import address, all_address, frames_address, stored
+from ui.files import Output, address, all_address, frames_address, stored
 from ui.overlay import obeyed, over
 from ui.stack import SCRIPT as STACK
 from ui.stack import panel
@@ -21,6 +20,7 @@ FILES = (
     (".json", "Record"), (".psd", "PSD"), (".ora", "OpenRaster"), ("-boxes.png", "With boxes"),
     ("/composite.png", "As generated"),
 )  # fmt: skip
+GONE = "Its file is not in the folder any more. Perhaps it is in the bin, on the History tab."
 LARGEST, MOST = 400, 3.0  # pixels on the page that a small picture is enlarged to, and how many times at most
 
 # What a result does in the browser; a click on a scene lets its video go there. On the part itself, for what stands in
@@ -73,11 +73,13 @@ CSS = """
 """
 
 
-def picture(row: Row, folder: Path, again: bool = False) -> str:
+def picture(row: Output, folder: Path, again: bool = False) -> str:
     """The picture or playing video of a finished row on its mount, with its scenes, boxes, layers or frames under it.
 
     `again` is whether one layer can be rendered again from here.
     """
+    if stored(row, 0, folder) is None:
+        return f'<p class="say">{GONE}</p>'
     told = record(row, folder)
     width, height = size(row, told)
     scale = enlarged(width, height)
@@ -98,16 +100,17 @@ def picture(row: Row, folder: Path, again: bool = False) -> str:
     )
 
 
-def facts(row: Row, folder: Path) -> str:
+def facts(row: Output, folder: Path) -> str:
     """The settings of a row, what rendering it took, and its files to download."""
     job, told = row.job, record(row, folder)
     width, height = size(row, told)
+    guidance = job.get("guidance")
     pairs = {
         "Size": f"{width} x {height}" if width > 1 else None,
         "Frames": count(row, told),
         "Seed": job.get("seed"),
         "Steps": job.get("steps"),
-        "Guidance": f"{job.get('guidance', 0):g}",
+        "Guidance": f"{guidance:g}" if isinstance(guidance, int | float) else None,
         "Scheduler": job.get("scheduler"),
         "Model": job.get("model"),
     }
@@ -134,7 +137,7 @@ def kind(job: Any) -> str:
     return "video" if task == "text" and isinstance(frames, int) and frames > 1 else task
 
 
-def prompt(row: Row) -> str:
+def prompt(row: Output) -> str:
     """What the job asks for, in words."""
     job = row.job
     scenes = job.get("scenes")
@@ -144,12 +147,12 @@ def prompt(row: Row) -> str:
     return str(job.get("prompt") or job.get("task") or "")
 
 
-def is_video(row: Row) -> bool:
+def is_video(row: Output) -> bool:
     """Whether the row's first file is a video."""
     return bool(row.files) and row.files[0].endswith(".mp4")
 
 
-def size(row: Row, told: dict[str, Any] | None = None) -> tuple[int, int]:
+def size(row: Output, told: dict[str, Any] | None = None) -> tuple[int, int]:
     """Width and height in pixels; (1, 1) where nobody says."""
     resolved = (told or {}).get("resolved")
     known = row.job.get("size") or (resolved.get("size") if isinstance(resolved, dict) else None)
@@ -165,7 +168,7 @@ def enlarged(width: int, height: int) -> float:
     return max(1.0, min(LARGEST / max(width, height), MOST))
 
 
-def count(row: Row, told: dict[str, Any]) -> int | None:
+def count(row: Output, told: dict[str, Any]) -> int | None:
     """Frames of a video; None for a picture, and where nobody says."""
     marked = marks(told)
     if marked:
@@ -178,7 +181,7 @@ def count(row: Row, told: dict[str, Any]) -> int | None:
     return known if isinstance(known, int) and known > 1 else None
 
 
-def record(row: Row, folder: Path) -> dict[str, Any]:
+def record(row: Output, folder: Path) -> dict[str, Any]:
     """What the record beside the outputs tells; nothing when somebody took it away."""
     path = stored(row, len(row.files) - 1, folder)
     try:
@@ -205,7 +208,7 @@ def marks(told: dict[str, Any]) -> list[tuple[int, int, str, str]]:
     return found
 
 
-def png_frames(row: Row) -> list[int]:
+def png_frames(row: Output) -> list[int]:
     """The places of a video's exact frames among its files, in the order of the frames."""
     if not is_video(row):
         return []
@@ -221,7 +224,7 @@ def bar(parts: Sequence[tuple[int, str, str]], label: str) -> str:
     return f'<div class="reel" role="img" aria-label="{escape(label, quote=True)}">{inner}</div>'
 
 
-def _scenes(row: Row, folder: Path) -> str:
+def _scenes(row: Output, folder: Path) -> str:
     told = record(row, folder)
     marked = marks(told)
     if not marked:
@@ -244,7 +247,7 @@ def _scenes(row: Row, folder: Path) -> str:
     return f'<div class="marks">{strip}<ol>{"".join(items)}</ol></div>'
 
 
-def _frames(row: Row) -> str:
+def _frames(row: Output) -> str:
     places = png_frames(row)
     if not places:
         return ""
@@ -260,7 +263,7 @@ def _frames(row: Row) -> str:
     )
 
 
-def _downloads(row: Row) -> str:
+def _downloads(row: Output) -> str:
     links = []
     for index, name in enumerate(row.files):
         what = next((words for end, words in FILES if name.endswith(end)), None)

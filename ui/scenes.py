@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ui import settings
-from ui.choice import NOTHING, choices, continued, row_of_path
+from ui.choice import NOTHING, choices, continued, video, video_at
 from ui.desk import Desk, desk
 from ui.fields import Form, Values, whole
 from ui.result import prompt
@@ -44,17 +44,17 @@ def lay(studio: Studio) -> Form:
         return continued(studio, str(id)) if id else None
 
     def chosen(path: str | None) -> Any:
-        row = row_of_path(studio, path)
-        return gr.Dropdown(choices=choices(studio), value=row.id if row else "")
+        found = video_at(studio, path)
+        return gr.Dropdown(choices=choices(studio), value=found.id if found else "")
 
     def follow(id: str) -> str:
-        row = studio.queue.get(str(id or ""))
-        return f'<p class="say continues">The new scenes come after “{escape(prompt(row))}”.</p>' if row else ""
+        found = video(studio, str(id or ""))
+        return f'<p class="say continues">The new scenes come after “{escape(prompt(found))}”.</p>' if found else ""
 
     def fit(id: str) -> list[Any]:
         """Size and rate of the video that goes on, for they have to be the same."""
-        row = studio.queue.get(str(id or ""))
-        size, fps = (row.job.get("size"), row.job.get("fps")) if row else (None, None)
+        found = video(studio, str(id or ""))
+        size, fps = (found.job.get("size"), found.job.get("fps")) if found else (None, None)
         return [*(size or [gr.skip()] * 2), fps or gr.skip()]
 
     def act(event: gr.EventData) -> str:
@@ -76,9 +76,9 @@ def lay(studio: Studio) -> Form:
         True, label="Cut between scenes", info="without cuts it is one shot that changes as it goes on",
         elem_id="scenes-cuts",
     )  # fmt: skip
-    form.add("cuts", cuts, sent=bool)
+    form.add("cuts", cuts, sent=bool, deep=True)
     go_on = gr.Dropdown([NOTHING], value="", label="After an earlier video", elem_id="scenes-continue")
-    form.add("continue_from", go_on, sent=path_of, shown=chosen)
+    form.add("continue_from", go_on, sent=path_of, shown=chosen, deep=True)
     form.slot("continue_from", "cuts")
     after = gr.HTML(apply_default_css=False, elem_classes="slot")
     settings.without(form)
@@ -87,13 +87,12 @@ def lay(studio: Studio) -> Form:
     form.slot("fps")
     settings.sampling(form)
     settings.exact(form)
-    with gr.Accordion("More options", open=False, elem_classes="more"):
+    with gr.Accordion("More options", open=False, elem_classes="more deep"):
         with gr.Row(elem_classes="pair"):
             window = gr.Slider(1, 8, 3, step=1, label="Window", info="scenes the model sees at once", min_width=130)
             reuse = gr.Dropdown(REUSE, value="scene", label="Use rendered scenes again", min_width=130)
-        form.add("window", window, sent=whole)
-        form.add("reuse", reuse)
-        form.slot("window", "reuse")
+        form.add("window", window, sent=whole, deep=True)
+        form.add("reuse", reuse, deep=True)
         settings.more(form)
 
     parts = {field.name: field.part for field in form.fields}

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from pipelines.job import DEFAULT_FPS, MAX_CHARACTERS, MAX_FPS, SIDE_STEP
 from pipelines.refusal import Refusal
+from pipelines.shelf import Shelf
 from ui.fields import Form, defaults, whole
 
 SIDES = (64, 192)  # pixels; what the embedded checkpoint draws
 MOST_STEPS, MOST_GUIDANCE = 100, 15  # of the sliders; beyond them a picture only takes longer, or breaks
 MOST_SECONDS = 12.0
 RATE = DEFAULT_FPS  # frames a second, where nobody says
-MODELS = ("papercut",)
+MODEL = "papercut"  # at first
 SCHEDULERS = ("euler", "heun", "unipc", "dpm++")
 
 # One listener on the part itself, for what stands in it comes and goes.
@@ -53,7 +55,7 @@ def without(form: Form) -> None:
         label="Leave out", lines=1, max_length=MAX_CHARACTERS, placeholder="what to steer away from",
         elem_id=f"{form.kind}-negative", elem_classes="line-of-words",
     )  # fmt: skip
-    form.add("negative_prompt", part, sent=lambda value: value or "")
+    form.add("negative_prompt", part, sent=lambda value: value or "", deep=True)
     form.slot("negative_prompt")
 
 
@@ -74,7 +76,7 @@ def rate(form: Form, label: str = "Frames a second", **more: Any) -> None:
     part = gr.Slider(
         1, 30, RATE, step=1, label=label, min_width=130, elem_id=f"{form.kind}-fps", **more
     )  # fmt: skip
-    form.add("fps", part, sent=whole)
+    form.add("fps", part, sent=whole, deep=True)
 
 
 def sampling(form: Form) -> None:
@@ -88,8 +90,8 @@ def sampling(form: Form) -> None:
             0, MOST_GUIDANCE, standard["guidance"], step=0.1, label="Guidance", min_width=130,
             elem_id=f"{form.kind}-guidance",
         )  # fmt: skip
-    form.add("steps", steps, sent=whole)
-    form.add("guidance", guidance)
+    form.add("steps", steps, sent=whole, deep=True)
+    form.add("guidance", guidance, deep=True)
     form.slot("steps", "guidance")
     with gr.Row(elem_classes="seed"):
         seed = gr.Number(
@@ -102,7 +104,10 @@ def sampling(form: Form) -> None:
 
 
 def more(form: Form) -> None:
-    """What most people leave as it is; to be laid out inside an accordion."""
+    """What most people leave as it is; to be laid out inside an accordion.
+
+    It has no slots of its own, for nobody would see them while it is shut: what is wrong is said below.
+    """
     standard = defaults(form.task)
     low, high = standard["guidance_interval"]
     with gr.Row(elem_classes="pair"):
@@ -110,17 +115,44 @@ def more(form: Form) -> None:
             ("guidance_interval[0]", "Guided from", low),
             ("guidance_interval[1]", "Guided to", high),
         ):
-            form.add(name, gr.Slider(0, 1, start, step=0.05, label=label, min_width=130))
-    form.slot("guidance_interval")
+            form.add(name, gr.Slider(0, 1, start, step=0.05, label=label, min_width=130), deep=True)
     with gr.Row(elem_classes="pair"):
         internal = gr.Slider(0, MOST_GUIDANCE, 0, step=0.1, label="Internal guidance", info="0 is off", min_width=130)
         scheduler = gr.Dropdown(
             SCHEDULERS, value=standard["scheduler"], label="Scheduler", info="how a step is taken", min_width=130
         )
-    form.add("internal_guidance", internal, sent=lambda value: value or None, shown=lambda value: value or 0)
-    form.add("scheduler", scheduler)
-    form.add("model", gr.Dropdown(MODELS, value=MODELS[0], label="Model"))
-    form.slot("internal_guidance", "scheduler", "model")
+    form.add("internal_guidance", internal, sent=lambda value: value or None, shown=lambda value: value or 0, deep=True)
+    form.add("scheduler", scheduler, deep=True)
+    model = gr.Dropdown((MODEL,), value=MODEL, label="Model", elem_id=f"{form.kind}-model")
+    form.add("model", model, deep=True)
+
+
+def shelve(form: Form, shelf: Shelf) -> None:
+    """Let the model field offer what is on the shelf and can do the form's task; sizes follow what it draws.
+
+    The page knows a model by its id alone, so that no path comes from it and none goes to it.
+    """
+    place = next(at for at, field in enumerate(form.fields) if field.name == "model")
+    form.fields[place] = replace(form.fields[place], sent=shelf.model_of, shown=shelf.id_of)
+    part = form.fields[place].part
+
+    def offered() -> list[tuple[str, str]]:
+        return [(id, id) for id in shelf.choices(form.task)]
+
+    part.choices = offered()
+    form.opened(part, lambda: gr.Dropdown(choices=offered()))
+    sides = [field.part for field in form.fields if field.name in ("size[0]", "size[1]")]
+    if not sides:
+        return
+
+    def fit(id: Any) -> Any:
+        one = shelf.get(str(id))
+        if one is None or one.description is None:
+            return [gr.skip()] * len(sides)
+        low, high = one.description.sides
+        return [gr.Slider(minimum=low, maximum=high) for _ in sides]
+
+    part.change(fit, part, sides, **quick)
 
 
 def exact(form: Form) -> None:
@@ -128,7 +160,7 @@ def exact(form: Form) -> None:
     part = gr.Checkbox(
         False, label="Also exact PNG frames", info="H.264 rounds colours; these do not", elem_id=f"{form.kind}-frames"
     )
-    form.add("png_frames", part, sent=bool)
+    form.add("png_frames", part, sent=bool, deep=True)
 
 
 def frames_of(seconds: Any, fps: Any, field: str = "frames") -> int:

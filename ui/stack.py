@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from pipelines.queue import Row
-from ui.files import address
+from ui.files import Output, address
 
 # The stack is composed as any viewer does it: bottom first, each over what is below, by its alpha and its opacity.
 SCRIPT = """
@@ -104,7 +103,7 @@ class Layer:
     given: bool
 
 
-def layers_of(row: Row, told: Mapping[str, Any]) -> list[Layer]:
+def layers_of(row: Output, told: Mapping[str, Any]) -> list[Layer]:
     """The layers that a record tells of, the background first; nothing where one has no file among the row's."""
     found: list[Layer] = []
     entries = told.get("layers")
@@ -121,7 +120,7 @@ def layers_of(row: Row, told: Mapping[str, Any]) -> list[Layer]:
     return found
 
 
-def panel(row: Row, told: Mapping[str, Any], shape: str, again: bool) -> str:
+def panel(row: Output, told: Mapping[str, Any], shape: str, again: bool) -> str:
     """The stack on a canvas and its layers, top first; "" for a row without layers.
 
     Args:
@@ -143,7 +142,7 @@ def panel(row: Row, told: Mapping[str, Any], shape: str, again: bool) -> str:
     )
 
 
-def _item(row: Row, number: int, layer: Layer, again: bool) -> str:
+def _item(row: Output, number: int, layer: Layer, again: bool) -> str:
     name, source = escape(layer.name, quote=True), address(row, layer.place)
     given = GIVEN if layer.given else ""
     acts = [

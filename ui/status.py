@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 
+from pipelines.peephole import Peephole
 from pipelines.progress import duration
-from pipelines.queue import Row
+from pipelines.queue import INTERRUPTED, Row, Settings
 from ui.result import enlarged, facts, picture, prompt, size
 from ui.scenery import EASEL
 
@@ -17,8 +20,26 @@ WORDS = {
     "cancelled": "cancelled",
 }  # fmt: skip
 
+SO_FAR = "What it looks like so far."
+NEXT = {0: "Waiting. It is next.", 1: "Waiting. One render goes before it."}
+LATER = "Waiting. {ahead} renders go before it."
+STANDS = "The queue is paused; this one waits until it goes on."
+PAUSED_ITSELF = "The queue paused itself: {why}."
+PAUSED = "Paused."
+BROKEN_OFF = "Interrupted while rendering. It is rendered again only if you say so."
+CANCELLED = "Cancelled."
+STOPPING, PAUSING, FIRST = "Stopping after this step.", "Pausing after this step.", "Setting out the paper."
+STEP, STEP_LEFT = "Step {step} of {steps}", "Step {step} of {steps}, {left} left"
+AT_STEP, INTERRUPTED_WORD = "step {step} of {steps}", "interrupted"
+RESUME, AGAIN, REMOVE, RETRY, GO_ON = "Resume", "Render again", "Remove", "Try again", "Let the queue go on"
+OTHERS, MORE = "Also on the table", "and {count} more in the queue"
+LINES = 8  # other jobs that are named
+MAIN = ' class="main"'
 
-def stage(row: Row | None, ahead: int, folder: Path, health: str, hint: str = "") -> str:
+
+def stage(
+    row: Row | None, ahead: int, folder: Path, health: str, hint: str = "", settings: Settings | None = None
+) -> str:
     """The easel: nothing yet, a render on its way, a picture, or why there is none.
 
     Args:
@@ -27,59 +48,102 @@ def stage(row: Row | None, ahead: int, folder: Path, health: str, hint: str = ""
         folder: the output folder.
         health: a sentence while no renderer is at work, else "".
         hint: what to do when there is nothing yet.
+        settings: the queue's, which may be paused.
     """
     if row is None:
         return f'<div class="stage empty">{EASEL}<p>The table is clear.</p><p>{escape(hint)}</p>{_health(health)}</div>'
-    body = {"queued": _waiting, "running": _running}.get(row.state)
-    if body:
+    body = {"queued": _waiting, "running": partial(_running, peephole=Peephole(folder))}.get(row.state)
+    if row.state == "queued" and settings is not None and settings.paused:
+        inner = _standing(row, settings) + _health(health) + _notes(row)
+    elif body:
         inner = body(row, ahead) + _health(health) + _notes(row)
     elif row.state == "done":
         inner = picture(row, folder, again=True) + _notes(row) + facts(row, folder)
     elif row.state == "failed":
-        inner = f'<p class="note bad" role="alert"><b>Not rendered:</b> {escape(row.message)}</p>'
+        inner = f'<p class="note bad" role="alert"><b>Not rendered:</b> {escape(row.message)}</p>' + _offer(
+            row, ("retry", RETRY)
+        )
     elif row.state == "paused":
-        inner = f'{_blank(row)}<p class="say" role="status">Paused.</p>{_notes(row)}'
+        broken = interrupted(row)
+        again = ("resume", AGAIN if broken else RESUME)
+        inner = f'{_blank(row)}<p class="say" role="status">{BROKEN_OFF if broken else PAUSED}</p>' + (
+            ("" if broken else _notes(row)) + _offer(row, again, ("cancel", REMOVE))
+        )
     else:
-        inner = '<p class="say">Cancelled.</p>'
+        inner = f'<p class="say">{CANCELLED}</p>' + _offer(row, ("retry", RETRY))
     return f'<div class="stage {row.state}" data-id="{row.id}">{inner}{_caption(row)}</div>'
 
 
 def waiting(rows: Sequence[Row]) -> str:
-    """The other jobs that are on their way, each with a button that shows it and one that cancels it."""
+    """The other jobs that are not over, each with a button that shows it and one that cancels it."""
     if not rows:
         return ""
     items = []
-    for row in rows:
-        how = f"step {row.step} of {row.steps}" if row.state == "running" else WORDS[row.state]
+    for row in rows[:LINES]:
+        how = AT_STEP.format(step=row.step, steps=row.steps) if row.state == "running" else WORDS[row.state]
+        how = INTERRUPTED_WORD if interrupted(row) else how
         words = escape(prompt(row))
         items.append(
             f'<li><button type="button" class="what" data-job="{row.id}" data-act="show">{words}</button>'
             f'<span class="how">{how}</span><button type="button" class="drop" data-job="{row.id}" data-act="cancel" '
             f'aria-label="Cancel: {escape(prompt(row), quote=True)}" title="Cancel">&times;</button></li>'
         )
-    return f'<section class="line"><h2>Also on the table</h2><ul>{"".join(items)}</ul></section>'
+    if len(rows) > LINES:
+        items.append(f'<li><span class="how">{MORE.format(count=len(rows) - LINES)}</span></li>')
+    return f'<section class="line"><h2>{OTHERS}</h2><ul>{"".join(items)}</ul></section>'
+
+
+def interrupted(row: Row) -> bool:
+    """Whether a row was at work when its worker ended, and is offered."""
+    return row.state == "paused" and row.message.partition(":")[0] == INTERRUPTED.partition(":")[0]
+
+
+def how_far(row: Row) -> str:
+    """What a running row is at, and the time left where that can be told."""
+    if row.stopping:
+        return STOPPING
+    if row.held:
+        return PAUSING
+    if not row.step:
+        return FIRST
+    # The first step also pays for the model's loading, so the time left is only told once it means something.
+    share = row.step / row.steps if row.steps else 0.0
+    if row.step < 3 or not 0 < share < 1:
+        return STEP.format(step=row.step, steps=row.steps)
+    past = time.time() - (row.started or time.time())
+    return STEP_LEFT.format(step=row.step, steps=row.steps, left=duration(past * (1 - share) / share))
 
 
 def _waiting(row: Row, ahead: int) -> str:
-    before = {0: "It is next.", 1: "One render goes before it."}.get(ahead, f"{ahead} renders go before it.")
-    return f'{_blank(row)}<p class="say" role="status">Waiting. {before}</p>{_bar(0.0)}'
+    words = NEXT.get(ahead, LATER.format(ahead=ahead))
+    return f'{_blank(row)}<p class="say" role="status">{words}</p>{bar(0.0)}'
 
 
-def _running(row: Row, ahead: int) -> str:
+def _standing(row: Row, settings: Settings) -> str:
+    """A waiting row while all are paused."""
+    why = f'<p class="note bad" role="alert">{escape(PAUSED_ITSELF.format(why=settings.why))}</p>'
+    return (
+        f'{_blank(row)}<p class="say" role="status">{STANDS}</p>{why if settings.why else ""}'
+        f"{_offer(row, ('go on', GO_ON))}"
+    )
+
+
+def _offer(row: Row, *acts: tuple[str, str]) -> str:
+    """Buttons for what can be done with a row, the first one first."""
+    buttons = "".join(
+        f'<button type="button" data-job="{row.id}" data-act="{act}"{"" if number else MAIN}>{words}</button>'
+        for number, (act, words) in enumerate(acts)
+    )
+    return f'<div class="offer">{buttons}</div>'
+
+
+def _running(row: Row, ahead: int, peephole: Peephole) -> str:
     share = row.step / row.steps if row.steps else 0.0
-    if row.stopping:
-        words = "Stopping after this step."
-    elif not row.step:
-        words = "Setting out the paper."
-    else:
-        # The first step also pays for the model's loading, so the time left is only told once it means something.
-        past = time.time() - (row.started or time.time())
-        left = f", {duration(past * (1 - share) / share)} left" if row.step > 2 and share < 1 else ""
-        words = f"Step {row.step} of {row.steps}{left}"
-    return f'{_blank(row)}<p class="say" role="status">{words}</p>{_bar(share)}'
+    return f'{_blank(row, peephole.look(row.id))}<p class="say" role="status">{how_far(row)}</p>{bar(share)}'
 
 
-def _bar(share: float) -> str:
+def bar(share: float) -> str:
+    """A bar of progress, `share` of it full."""
     percent = round(100 * share)
     return (
         f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" '
@@ -87,15 +151,21 @@ def _bar(share: float) -> str:
     )
 
 
-def _blank(row: Row) -> str:
-    """A sheet of the picture's shape, where the picture will be."""
+def _blank(row: Row, preview: bytes | None = None) -> str:
+    """A sheet of the picture's shape, where the picture will be, with what there is to see of it so far."""
     width, height = size(row)
     if width == 1:  # a job whose size is its source's
         width = height = 128
     scale = enlarged(width, height)
+    across = f"width: {round(width * scale)}px"
+    if preview is None:
+        return (
+            f'<figure class="mount blank"><div style="{across}; aspect-ratio: {width} / {height}"></div></figure>'
+        )
+    # In the page itself and not at an address: it is small, soon another one, and must not flicker on its way.
+    source = f"data:image/webp;base64,{b64encode(preview).decode()}"
     return (
-        f'<figure class="mount blank"><div style="width: {round(width * scale)}px; '
-        f'aspect-ratio: {width} / {height}"></div></figure>'
+        f'<figure class="mount preview"><img src="{source}" style="{across}" alt="{SO_FAR}" decoding="sync"></figure>'
     )
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipelines.history import History
+from pipelines.hub import Fetcher
 from pipelines.job import Job
+from pipelines.loaded import Loaded
 from pipelines.queue import Queue
+from pipelines.reproductions import Reproductions
+from pipelines.shelf import Shelf
 from ui.pace import Pace
 from ui.uploads import Uploads
 
@@ -26,6 +32,8 @@ class Studio:
         health: a sentence while no renderer is at work, else "".
         uploads: what people gave.
         pace: how fast this machine renders.
+        roots: folders of models beside those that the shelf keeps itself.
+        by_path: whether the page may name folders of this machine.
     """
 
     queue: Queue
@@ -34,3 +42,30 @@ class Studio:
     health: Callable[[], str]
     uploads: Uploads
     pace: Pace
+    roots: Sequence[Path] = ()
+    by_path: bool = False
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """The models that are here."""
+        return Shelf(self.folder, self.roots, self.by_path)
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """Which model the worker holds."""
+        return Loaded(self.folder)
+
+    @cached_property
+    def fetcher(self) -> Fetcher:
+        """Fetches models from the hub, when somebody presses for it."""
+        return Fetcher()
+
+    @cached_property
+    def history(self) -> History:
+        """The outputs of the folder."""
+        return History(self.folder)
+
+    @cached_property
+    def reproductions(self) -> Reproductions:
+        """Outputs that are to be rendered again and compared."""
+        return Reproductions(self.folder)

@@ -31,6 +31,6 @@ def lay(_: Studio) -> Form:
     settings.without(form)
     settings.size(form)
     settings.sampling(form)
-    with gr.Accordion("More options", open=False, elem_classes="more"):
+    with gr.Accordion("More options", open=False, elem_classes="more deep"):
         settings.more(form)
     return form

@@ -16,7 +16,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -27,27 +27,39 @@ import numpy as np
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from pipelines.atomic import TEMPORARY, write_bytes
+from pipelines.history import KEPT as HISTORY
 from pipelines.job import SIDE_STEP
 from pipelines.media import MediaError, Pixels, is_clip, read_clip, read_picture, write_picture
 from pipelines.queue import Queue
+from pipelines.record import read_record
 from pipelines.refusal import Refusal
+from pipelines.restore import recipe_in
 from ui.files import HEADERS
 from ui.settings import SIDES
+from ui.within import OpenFile, opened
 
 FOLDER = "uploads"
 MAX_UPLOAD = 64 * 2**20  # bytes of a picture or video that somebody gives
 MAX_MASK = 2 * 2**20  # bytes of a mask drawn on the page
 AT_ONCE = 2  # files that are decoded at the same time
+ARRIVING = 8  # files that are sent at the same time; more would only fill the disk
 KEPT = 7 * 24 * 3600.0  # seconds that a file is kept which no job has named
 ID = re.compile(r"[0-9a-f]{24}")
 THUMB, COLUMNS = 72, 12  # the strip of a video: a thumbnail's longer side in pixels, and how many stand in a row
 # What of an upload the page may see, and as what.
+TOO_LARGE = "expected at most {room} MiB; make it smaller or shorter"
+TOO_MANY = "other files are arriving; try it again in a moment"
+CUT_OFF = "the file did not come to its end"
+NOT_KEPT = "the file can not be kept: {reason}"
+ABSENT = "there is no such upload"
 SHOWN = {"picture": ("picture.png", "image/png"), "strip": ("strip.jpg", "image/jpeg")}
 FACTS, SOURCE = "upload.json", "source"
+MAX_FACTS = 2**16  # bytes of the former
+RECIPE = "recipe.json"  # the job in a file of ours that somebody gave to get it back
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,13 @@ class Upload:
     thumb: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """The job in a file of ours; `id` is what it is called wherever others can see it."""
+
+    id: str
+
+
 class Uploads:
     """The uploads of one studio's folder."""
 
@@ -83,6 +102,7 @@ class Uploads:
         """`sides` are the smallest and the largest side in pixels that jobs can have."""
         self.folder, self.sides = folder / FOLDER, sides
         self._turn = asyncio.Semaphore(AT_ONCE)
+        self._arriving = 0
 
     # ------------------------------------------------------------ keeping
 
@@ -133,6 +153,26 @@ class Uploads:
         except MediaError as error:
             raise Refusal("", self.plain(str(error).replace(str(path), str(self.folder / path.name)))) from None
         return self._keep_exact(pixels, "layer ")
+
+    def keep_recipe(self, path: Path) -> Recipe:
+        """Take in the job of the output or record at `path`, and nothing else of it.
+
+        Raises:
+            Refusal: it is no file that Diorama wrote.
+        """
+        told = recipe_in(path)
+        data = json.dumps({"diorama": told.get("diorama"), "job": told["job"]}).encode()
+        id = hashlib.sha256(b"recipe " + data).hexdigest()[:24]
+        with _Folder(self.folder, id) as folder:
+            write_bytes(folder / RECIPE, data)
+        return Recipe(id)
+
+    def recipe(self, id: str) -> bytes | None:
+        """What `keep_recipe` took in, for `pipelines.restore`."""
+        try:
+            return (self.folder / id / RECIPE).read_bytes() if ID.fullmatch(id) else None
+        except OSError:
+            return None
 
     def _keep_exact(self, pixels: Pixels, what: str) -> Upload:
         """Keep pixels [H, W] or [H, W, 4] as they are; `what` tells kinds of equal pixels apart."""
@@ -188,10 +228,14 @@ class Uploads:
 
     def get(self, id: str) -> Upload | None:
         """The upload called `id`."""
-        if not ID.fullmatch(id):
+        if not isinstance(id, str) or not ID.fullmatch(id):  # what a page sends may be anything
+            return None
+        stream = opened(self.folder, f"{id}/{FACTS}")
+        if stream is None:
             return None
         try:
-            facts = json.loads((self.folder / id / FACTS).read_text())
+            with stream:
+                facts = json.loads(stream.read(MAX_FACTS))
             return Upload(**{**facts, "given": tuple(facts["given"]), "thumb": tuple(facts["thumb"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None
@@ -222,44 +266,62 @@ class Uploads:
         if not self.folder.is_dir():
             return
         named = {part for row in _rows(queue) for part in _parts(row.job)}
-        for path in self.folder.iterdir():
+        old = [path for path in self.folder.iterdir() if path.name not in named and _is_old(path)]
+        if old:  # only then, for it takes long: rows are forgotten, and their outputs stay
+            named |= {part for job in _recorded(self.folder.parent) for part in _parts(job)}
+        for path in old:
             with suppress(OSError):
-                if path.name not in named and time.time() - path.stat().st_mtime > KEPT:
+                if path.name not in named:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     # ------------------------------------------------------------ the web
 
     def routes(self) -> list[Route]:
-        """POST /uploads takes a file in; GET /uploads/ID/picture and /uploads/ID/strip show it."""
+        """POST /uploads takes a file in, POST /uploads/recipe the job of one of ours; GET /uploads/ID/picture and
+        /uploads/ID/strip show what was taken in.
+        """
+
+        async def take(request: Request) -> Response:
+            return await self._take(request, self.keep)
+
+        async def take_recipe(request: Request) -> Response:
+            return await self._take(request, self.keep_recipe)
+
         return [
-            Route("/uploads", self._take, methods=["POST"]),
+            Route("/uploads", take, methods=["POST"]),
+            Route("/uploads/recipe", take_recipe, methods=["POST"]),
             Route("/uploads/{id}/{what}", self._show, methods=["GET"]),
         ]
 
-    async def _take(self, request: Request) -> Response:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    async def _take(self, request: Request, keep: Callable[[Path], Upload | Recipe]) -> Response:
+        if self._arriving >= ARRIVING:
+            return _refused(TOO_MANY, 429)
         temporary = self.folder / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
+        self._arriving += 1
         try:
-            async with self._turn:
-                if not await _write(request.stream(), temporary):
-                    return _refused(f"expected at most {MAX_UPLOAD // 2**20} MiB; make it smaller or shorter", 413)
-                upload = await run_in_threadpool(self.keep, temporary)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not await _write(request.stream(), temporary):
+                return _refused(TOO_LARGE.format(room=MAX_UPLOAD // 2**20), 413)
+            async with self._turn:  # only now, so that a slow sender keeps nobody else waiting
+                taken = await run_in_threadpool(keep, temporary)
         except Refusal as refusal:
             return _refused(refusal.reason, 400)
         except ClientDisconnect:
-            return _refused("the file did not come to its end", 400)
+            return _refused(CUT_OFF, 400)
         except OSError as error:
-            return _refused(f"the file can not be kept: {error.strerror}", 507)
+            return _refused(NOT_KEPT.format(reason=error.strerror), 507)
         finally:
-            temporary.unlink(missing_ok=True)
-        return JSONResponse(asdict(upload), headers=HEADERS)
+            self._arriving -= 1
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        return JSONResponse(asdict(taken), headers=HEADERS)
 
     def _show(self, request: Request) -> Response:
         upload, what = self.get(request.path_params["id"]), SHOWN.get(request.path_params["what"])
-        path = self.folder / upload.id / what[0] if upload and what else None
-        if path is None or what is None or not path.is_file():
-            return PlainTextResponse("there is no such upload", status_code=404, headers=HEADERS)
-        return FileResponse(path, media_type=what[1], filename=path.name, headers=HEADERS)
+        stream = opened(self.folder, f"{upload.id}/{what[0]}") if upload and what else None
+        if stream is None or what is None:
+            return PlainTextResponse(ABSENT, status_code=404, headers=HEADERS)
+        return OpenFile(stream, what[0], what[1], HEADERS)
 
 
 def fitting(size: tuple[int, int], sides: tuple[int, int]) -> tuple[int, int]:
@@ -337,6 +399,21 @@ def _rows(queue: Queue, page: int = 500) -> Iterable[Any]:
     while rows := queue.rows(page, start):
         yield from rows
         start += page
+
+
+def _recorded(folder: Path) -> Iterable[Any]:
+    """The jobs of all outputs in a folder and in its bin."""
+    for pattern in ("*.json", f"{HISTORY}/bin/*/files/*.json"):
+        for path in folder.glob(pattern):
+            with suppress(MediaError):
+                yield read_record(path)["job"]
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > KEPT
+    except OSError:
+        return False
 
 
 def _parts(value: Any) -> Iterable[str]:

@@ -41,7 +41,7 @@ def lay(_: Studio) -> Form:
     form.slot("frames", "fps")
     settings.sampling(form)
     settings.exact(form)
-    with gr.Accordion("More options", open=False, elem_classes="more"):
+    with gr.Accordion("More options", open=False, elem_classes="more deep"):
         settings.more(form)
     return form
 

@@ -95,6 +95,13 @@ def turn_to(page: Any, tab: str) -> None:
         page.get_by_role("tab", name=tab, exact=True).click()
 
 
+def name_of(studio: Served, id: str) -> str:
+    """What the output of a finished row is called."""
+    row = studio.queue.get(id)
+    assert row is not None and row.files
+    return Path(row.files[0]).stem
+
+
 def keep(page: Any, name: str) -> None:
     folder = os.environ.get("DIORAMA_SCREENSHOTS")
     if folder:

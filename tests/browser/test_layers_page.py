@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import Open, keep, turn_to
+from tests.browser.conftest import Open, keep, name_of, turn_to
 from tests.browser.test_boxes_page import boxes, drag, near, places, prompts
 from tests.paced import over, until
 from tests.staged import Served, picture
@@ -102,11 +102,11 @@ def test_one_layer_is_rendered_again_and_the_others_are_given(studio: Served, vi
     page.wait_for_selector(f"#layered-easel .stage.done[data-id='{row.id}'] [data-stack]")
     until(lambda: pixel(page, 0.2, 0.2) == RED)
     # Its settings come back, with what is given marked as such.
-    turn_to(page, "Gallery")
-    page.click(f".print[data-job='{row.id}']")
+    turn_to(page, "History")
+    page.click(f".print[data-name='{name_of(studio, row.id)}']")
     page.wait_for_selector("#chosen [data-stack]")
     assert page.locator("#chosen [data-again]").count() == 0
-    keep(page, "layers-gallery")
+    keep(page, "layers-history")
     page.click("#use")
     page.wait_for_selector("#layered-boxes [data-row].given")
     assert [bool(each["given"]) for each in boxes(page, "layered")] == [True, False]

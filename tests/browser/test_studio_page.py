@@ -1,4 +1,4 @@
-"""The studio as a person sees it: the Text tab, the Gallery, and what holds on every page."""
+"""The studio as a person sees it: the Text tab, the way back to its fields, and what holds on every page."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ def test_a_prompt_becomes_a_picture_and_its_settings_come_back(studio: Any, visi
     until(lambda: page.evaluate("image => image.complete && image.naturalWidth", picture) == 128)
     keep(page, "done")
     page.fill("#text-prompt textarea", "something else")
-    page.get_by_role("tab", name="Gallery").click()
+    turn_to(page, "History")
     page.click(".print >> nth=0")
     page.wait_for_selector("#chosen .told")
-    keep(page, "gallery")
     page.click("#use")
     page.wait_for_selector("#text-prompt textarea:visible")
     until(lambda: page.input_value("#text-prompt textarea") == "a red circle left of a blue star")
@@ -91,7 +90,7 @@ def test_what_is_wrong_is_said_beside_the_button(studio: Any, visit: Open) -> No
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone(visit: Open, scheme: str) -> None:
     page = visit(390, 844, scheme)
-    for tab in ("Text", "Video", "Masked", "Scenes", "Layout", "Layers", "Gallery"):
+    for tab in ("Text", "Video", "Masked", "Scenes", "Layout", "Layers", "History"):
         turn_to(page, tab)
         page.wait_for_timeout(500)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import Open, keep
+from tests.browser.conftest import Open, keep, name_of, turn_to
 from tests.paced import until
 from tests.staged import Served, picture, video
 
@@ -218,9 +218,9 @@ def test_an_earlier_video_goes_on_and_a_part_of_it_is_changed(studio: Served, vi
     page.fill("#video-prompt textarea", "a green square in a meadow")
     page.fill("#video-width input[type=number]", "96")
     page.fill("#video-seconds input[type=number]", "0.5")
-    id = render(studio, page, "video")
-    page.get_by_role("tab", name="Gallery").click()
-    page.click(f".print[data-job='{id}']")
+    name = name_of(studio, render(studio, page, "video"))
+    turn_to(page, "History")
+    page.click(f".print[data-name='{name}']")
     page.click("#go-on")
     page.wait_for_selector("#scenes-form .continues >> text=a green square in a meadow")
     shown(page, "scenes", "16 frames, 2 s")  # four that were there, and twelve
@@ -228,14 +228,14 @@ def test_an_earlier_video_goes_on_and_a_part_of_it_is_changed(studio: Served, vi
     page.fill("[data-scene] >> nth=0 >> [data-field=prompt]", "a green square by the sea")
     render(studio, page, "scenes")
     assert Path(job_of(studio)["continue_from"]).is_file()
-    page.get_by_role("tab", name="Gallery").click()
-    page.click(f".print[data-job='{id}']")
+    turn_to(page, "History")
+    page.click(f".print[data-name='{name}']")
     page.click("#change")
     page.wait_for_selector("#masked-source .drop-here img")
     page.wait_for_selector("#masked-canvas canvas")
 
 
-def test_settings_of_every_tab_come_back_from_the_gallery(studio: Served, visit: Open, files: Path) -> None:
+def test_settings_of_every_tab_come_back_from_the_history(studio: Served, visit: Open, files: Path) -> None:
     page = visit(tab="Masked")
     give(page, files / "picture.png")
     paint(page, (20, 30), (60, 30))
@@ -243,7 +243,7 @@ def test_settings_of_every_tab_come_back_from_the_gallery(studio: Served, visit:
     render(studio, page, "masked")
     job = job_of(studio)
     later = visit()
-    later.get_by_role("tab", name="Gallery").click()
+    turn_to(later, "History")
     later.click(".print >> nth=0")
     later.click("#use")
     later.wait_for_selector("#masked-canvas canvas")

@@ -1,0 +1,346 @@
+"""The Grid tab: a job with up to three of its fields set against each other, rendered as one batch of the queue.
+
+How a grid is written and what its cells are is `pipelines/grid.py`'s. Queued grids are kept (`gridstore.py`), so the
+page may be closed while one fills; its table is `gridtable.py`'s.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from pipelines.expand import TEXTS
+from pipelines.fieldpath import place_of
+from pipelines.grid import STEM, Grid, grid_of
+from pipelines.gridstore import GridStore, rows_of
+from pipelines.job import Job, parse, recipe
+from pipelines.progress import duration
+from pipelines.record import FILES, files_named
+from pipelines.refusal import Refusal
+from pipelines.yamlfile import documents
+from ui import expansion, gridfiles, wire
+from ui.desk import Desk
+from ui.fields import Form, label_of, refused
+from ui.gridtable import LARGE, SCRIPT, SHUT, table
+from ui.lists import lists_of_words
+from ui.plan import flops
+from ui.settings import quick
+from ui.studio import Studio
+
+TITLE = "Grid"
+PACE = 1.0  # seconds between two looks, while the tab is open
+MOST = 500  # renders of one press
+JUDGED = 40  # jobs that are looked at for the cost before the press; the others count as these do
+
+BASE, BASE_HINT = "The job that all cells share", "press “Grid of this” in a tab, or write a job here as YAML"
+START = "task: text\nprompt: a red circle in a meadow\nseed: 7"
+FIELD, VALUES = "Field {number}", "Its values"
+WAYS = ("across", "down", "from table to table")
+NONE = ("none", "")
+HINT = (
+    "Values are a list such as <code>1, 2, 4</code>, a range such as <code>1..4</code>, or, in a prompt, "
+    "<code>{red|blue}</code> or <code>red -&gt; [red, blue]</code>, which replaces a word."
+)
+RENDER, EMPTY = "Render the grid", "No grid yet. What you render here stays here."
+NO_AXIS = "Choose a field and write its values."
+COST = "{shape} = {cells} cells, {jobs} renders"
+WORK, TIME, LATER = "{flops} in all", "about {time}", "how long is told after a first render"
+TOO_MANY = "expected at most {most} renders of one grid here, got {count}; shorten a list"
+NO_FILES = "expected a field with words or numbers, got {field}, which names a file; take another field"
+UNREADABLE = "a file of the job can not be read: {reason}"
+UNWRITABLE = "the grid can not be written: {reason}; nothing was queued"
+KEPT, PAGE, STOP, FORGET = "Grid", "Download as a page", "Cancel the rest", "Forget this grid"
+
+# What of a job is offered; any other, such as boxes[0].prompt, can be typed.
+OFFERED = (
+    "prompt", "negative_prompt", "seed", "steps", "guidance", "size", "scheduler", "internal_guidance",
+    "guidance_interval", "frames", "fps", "model",
+)  # fmt: skip
+
+CSS = """
+.grid-hint { margin: 0; font-size: 14px; color: var(--body-text-color-subdued); line-height: 1.5; }
+.grid-hint code, .grid-base textarea { font-family: var(--font-mono); font-size: 14px; }
+.axis { align-items: flex-end; gap: 12px !important; }
+.grid-page a { display: inline-block; padding: 8px 16px; border-radius: 10px; font-weight: 600; text-decoration: none;
+  background: var(--button-secondary-background-fill); color: var(--button-secondary-text-color); }
+.grid-acts { gap: 10px !important; flex-wrap: wrap; align-items: center; }
+.grid-empty { margin: 0; padding: 30px 6px; font: italic 17px/1.5 var(--serif); text-align: center;
+  color: var(--body-text-color-subdued); }
+"""
+
+
+class GridTab:
+    """The tab: its form, and the timer that looks at the queue while it is open."""
+
+    def __init__(self, studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, opened: Sequence[Any]) -> None:
+        """Lay the tab out and wire it.
+
+        Args:
+            studio: what it works with.
+            desks: the tabs whose jobs can become a grid.
+            tabs: all tabs.
+            opened: the events at which this one is opened.
+        """
+        self.studio, self.store = studio, GridStore(studio.folder)
+        self.desks = {desk.form.kind: desk for desk in desks}
+        form = self.form = Form("grid", "text")
+        with gr.Row(elem_classes="desk", equal_height=False):
+            with gr.Column(scale=5, min_width=300, elem_classes="sheet form", elem_id="grid-form"):
+                base = gr.Textbox(
+                    START, label=BASE, lines=7, max_lines=24, max_length=100_000, placeholder=BASE_HINT,
+                    elem_id="grid-base", elem_classes="grid-base", info=BASE_HINT,
+                )  # fmt: skip
+                form.add("base", base)
+                for number, way in enumerate(WAYS, 1):
+                    with gr.Row(elem_classes="axis"):
+                        field = gr.Dropdown(
+                            [NONE, *((label_of(name), name) for name in OFFERED)], allow_custom_value=True,
+                            value=("seed", "guidance", "")[number - 1], label=FIELD.format(number=number), info=way,
+                            elem_id=f"grid-field-{number}", min_width=140, scale=2,
+                        )  # fmt: skip
+                        values = gr.Textbox(
+                            ("1..3", "1, 2, 4", "")[number - 1], label=VALUES, elem_id=f"grid-values-{number}",
+                            elem_classes="line-of-words", max_length=20_000, min_width=140, scale=3,
+                        )  # fmt: skip
+                    form.add(f"field[{number}]", field)
+                    form.add(f"values[{number}]", values)
+                gr.HTML(f'<p class="grid-hint">{HINT}</p>', apply_default_css=False)
+                cost = gr.HTML(elem_classes="cost-line", elem_id="grid-cost", apply_default_css=False)
+                render = gr.Button(RENDER, variant="primary", size="lg", elem_id="grid-render", elem_classes="render")
+                form.slot()
+                lists_of_words(studio.folder, opened)
+            with gr.Column(scale=7, min_width=300, elem_classes="side"), gr.Column(elem_classes="sheet form"):
+                kept = gr.Dropdown([NONE], value="", label=KEPT, elem_id="grid-kept")
+                with gr.Row(elem_classes="grid-acts"):
+                    link = gr.HTML(elem_classes="grid-page", elem_id="grid-page", apply_default_css=False)
+                    stop = gr.Button(
+                        STOP,
+                        size="sm",
+                        scale=0,
+                        min_width=140,
+                        elem_classes="quiet",
+                        visible=False,
+                        elem_id="grid-stop",
+                    )
+                    forget = gr.Button(
+                        FORGET, size="sm", scale=0, min_width=140, elem_classes="quiet", elem_id="grid-forget"
+                    )
+                shown = gr.HTML(js_on_load=SCRIPT, elem_id="grid-table", apply_default_css=False)
+                gr.HTML(LARGE, js_on_load=SHUT, apply_default_css=False)
+        form.keep(*(field.name for field in form.fields))
+        kept.preprocess = _text  # type: ignore[method-assign]
+        seen = gr.Textbox(visible=False)  # what is shown already, so that nothing is drawn twice
+        self.timer = gr.Timer(PACE, active=False)
+
+        drawn = [shown, link, stop, seen]
+        changes = [part.change for part in form.parts]
+        gr.on(
+            [*opened, *changes], self.preview, form.parts, [cost, *form.notes], queue=False, show_progress="hidden",
+            trigger_mode="always_last", api_name="plan_grid",
+        )  # fmt: skip
+        render.click(
+            self.submit, form.parts, [kept, *drawn, *form.notes], queue=False, show_progress="hidden",
+            api_name="render_grid",
+        )  # fmt: skip
+        gr.on([*opened], self.choose, kept, [kept, *drawn], **quick)
+        kept.input(lambda id: self.look(id, ""), kept, drawn, **quick)
+        stop.click(self.cancel, kept, drawn, **quick)
+        forget.click(self.forget, kept, [kept, *drawn], **quick)
+        self.timer.tick(self.look, [kept, seen], drawn, api_name="watch_grid", queue=False, show_progress="hidden")
+        for desk in desks:
+            desk.to_grid.click(
+                self.taking(desk), desk.form.parts, [tabs, base, *desk.form.notes], js=desk.form.live, **quick
+            )
+
+    # ------------------------------------------------------------ before the press
+
+    def grid(self, values: Sequence[Any]) -> Grid | None:
+        """The grid that the fields describe; None while there is no axis.
+
+        Raises:
+            Refusal: they describe none, or one that may not come from a page.
+        """
+        base = wire.inward(self.studio, self.desks, _text(values[0]))
+        axes = []
+        pairs = list(zip(values[1::2], values[2::2], strict=True))
+        for number, (field, written) in enumerate(pairs, 1):
+            name, text = _text(field).strip(), _text(written).strip()
+            if not name or not text:
+                continue
+            try:
+                place = place_of(name)
+                if any(part in FILES for part in place):
+                    raise Refusal("", NO_FILES.format(field=name))
+                found = spelled(name, text)
+                if place[0] == "model":
+                    listed = found if isinstance(found, list) else [each.strip() for each in text.split(",")]
+                    found = [wire.model_of(self.desks, base, each) for each in listed]
+            except Refusal as refusal:
+                raise Refusal(f"axes[{number - 1}]", refusal.reason) from None
+            axes.append((number, {name: found}))
+        if not axes:
+            return None
+        document = {"job": base, "axes": [axis for _, axis in axes]}
+        try:
+            grid = grid_of(document, expansion.lists_of(self.studio.folder))
+        except Refusal as refusal:
+            if inside := re.fullmatch(r"axes\[(\d+)\]", refusal.field):  # an empty row counts on the page
+                refusal = Refusal(f"axes[{axes[int(inside[1])][0] - 1}]", refusal.reason)
+            raise refusal from None
+        if len(grid.jobs) > MOST:
+            raise Refusal("axes", TOO_MANY.format(most=MOST, count=len(grid.jobs)))
+        # Whole parts can be values too, such as layers, and no path comes from a page.
+        known = set(files_named(base).values())
+        for job in grid.jobs:
+            for field, path in files_named(recipe(job)).items():
+                if path not in known:
+                    raise Refusal("axes", NO_FILES.format(field=field))
+        return grid
+
+    def preview(self, *values: Any) -> tuple[Any, ...]:
+        """What the grid will cost, or what is wrong with it."""
+        try:
+            grid = self.grid(values)
+            return (self.cost(grid) if grid else f'<p class="cost jobs">{NO_AXIS}</p>', *self.form.said())
+        except Refusal as refusal:
+            return "", *self.said(refusal)
+        except OSError as error:
+            return "", *self.said(Refusal("", UNREADABLE.format(reason=error.strerror)))
+
+    def cost(self, grid: Grid) -> str:
+        """How many renders the grid has and what they take, as HTML."""
+        step = max(1, len(grid.jobs) // JUDGED)
+        judged = grid.jobs[::step]
+        work = sum(self.studio.check(job).flops for job in judged) * len(grid.jobs) / len(judged)
+        seconds = self.studio.pace.seconds(work / len(grid.jobs), grid.jobs[0].model)
+        shape = " × ".join(str(len(axis.values)) for axis in grid.axes)
+        told = COST.format(shape=shape, cells=len(grid.cells), jobs=len(grid.jobs))
+        took = LATER if seconds is None else TIME.format(time=duration(seconds * len(grid.jobs)))
+        return f'<p class="cost jobs">{escape(told)}; {escape(WORK.format(flops=flops(work)))}; {escape(took)}.</p>'
+
+    def taking(self, desk: Desk) -> Any:
+        """What “Grid of this” in a tab does: its job stands in the Grid tab, which opens."""
+
+        def take(*values: Any) -> list[Any]:
+            try:
+                draft = desk.form.job(values)
+                first = next(expansion.rows(draft, expansion.lists_of(self.studio.folder)))
+                job: Job = parse(first.values)
+                text = wire.outward(self.studio, desk, recipe(job))
+            except Refusal as refusal:
+                plain = Refusal(refusal.field, self.studio.uploads.plain(refusal.reason))
+                return [gr.skip(), gr.skip(), *desk.form.said(plain)]
+            return [gr.Tabs(selected="grid"), text, *desk.form.said()]
+
+        return take
+
+    # ------------------------------------------------------------ the press, and what comes of it
+
+    def submit(self, *values: Any) -> tuple[Any, ...]:
+        """Queue the grid as one batch; what the page shows then, or what is wrong."""
+        try:
+            grid = self.grid(values)
+            if grid is None:
+                raise Refusal("axes", NO_AXIS)
+            grid = self.named(grid)
+            for job in grid.jobs:
+                self.studio.check(job)
+            id = self.store.save(grid)
+            try:
+                jobs = [(source.job, source.expanded_from) for source in grid.sources(TITLE)]
+                self.studio.queue.add_all(jobs, batch=id)
+            except BaseException:
+                self.store.forget(id)
+                raise
+        except Refusal as refusal:
+            return (*[gr.skip()] * 5, *self.said(refusal))
+        except (sqlite3.Error, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            return (*[gr.skip()] * 5, *self.said(Refusal("", UNWRITABLE.format(reason=reason))))
+        return (*self.choose(id), *self.form.said())
+
+    def named(self, grid: Grid) -> Grid:
+        """The grid under a name that no other grid of the folder has, where it has none of its own."""
+        if grid.values.get("name"):
+            return grid
+        taken = {kept.grid.name for id in self.store.ids() if (kept := self.store.get(id))}
+        number = next(number for number in range(1, len(taken) + 2) if f"{STEM} {number}" not in taken)
+        return Grid({**grid.values, "name": f"{STEM} {number}"}, grid.axes)
+
+    def choose(self, id: str) -> tuple[Any, ...]:
+        """The list of grids, and the table of the one called `id`, or of the newest where there is none."""
+        found = [(self.called(each), each) for each in self.store.ids()]
+        known = [each for _, each in found]
+        chosen = id if id in known else (known[0] if known else "")
+        return gr.Dropdown(choices=found or [NONE], value=chosen), *self.look(chosen, "")
+
+    def called(self, id: str) -> str:
+        """A grid in the list: its name and when it was queued."""
+        kept = self.store.get(id)
+        if kept is None:
+            return id
+        return f"{kept.grid.name}, {time.strftime('%d %b %Y, %H:%M', time.localtime(kept.created))}"
+
+    def look(self, id: str, seen: str) -> tuple[Any, ...]:
+        """The table, the way to its page, whether there is something to cancel, and what is shown now."""
+        state = f"{id}-{self.studio.queue.changed()}"
+        if state == seen:
+            return (gr.skip(),) * 4
+        kept = self.store.get(_text(id))
+        if kept is None:
+            return f'<p class="grid-empty">{EMPTY}</p>', "", gr.Button(visible=False), state
+        rows = rows_of(kept.grid, self.studio.queue.batch(kept.id))
+        going = any(row.state in ("queued", "running", "paused") for row in rows.values())
+        done = any(row.state == "done" for row in rows.values())
+        link = f'<a href="{gridfiles.address(kept.id)}" download>{PAGE}</a>' if done else ""
+        return table(kept.grid, rows), link, gr.Button(visible=going), state
+
+    def cancel(self, id: str) -> tuple[Any, ...]:
+        """Cancel what of the grid is not rendered yet."""
+        for row in self.studio.queue.batch(_text(id)):
+            self.studio.queue.cancel(row.id)
+        return self.look(id, "")
+
+    def forget(self, id: str) -> tuple[Any, ...]:
+        """Drop a grid from the list; its pictures stay."""
+        self.store.forget(_text(id))
+        return self.choose("")
+
+    def said(self, refusal: Refusal) -> list[Any]:
+        """The refusal in its slot, with the page's own words for the rows of fields."""
+        plain = Refusal(refusal.field, self.studio.uploads.plain(refusal.reason))
+        if inside := re.fullmatch(r"axes\[(\d+)\]", plain.field):
+            label = FIELD.format(number=int(inside[1]) + 1)
+            return [f'<p class="note bad" role="alert"><b>{label}:</b> {escape(plain.reason)}</p>']
+        field = {"axes": "", "job": ""}.get(plain.field, plain.field)
+        return [refused(Refusal(field, plain.reason))]
+
+
+def spelled(field: str, text: str) -> Any:
+    """The values of an axis as `grid_of` takes them: a list, or a text of its language.
+
+    Raises:
+        Refusal: a list that is none.
+    """
+    words = next(str(step) for step in reversed(place_of(field)) if isinstance(step, str)) in TEXTS
+    if text.startswith("["):
+        found = list(documents(text))
+        if len(found) != 1 or not isinstance(found[0], list):
+            raise Refusal("", f"expected a list such as [1, 2, 4], got {text[:60]}")
+        return found[0]
+    if "{" in text or "__" in text or "->" in text:
+        return text
+    if words:
+        return f"{{{text}}}" if "|" in text else text
+    parts = [part.strip() for part in re.split(r"[,;|]", text) if part.strip()]
+    return f"{{{'|'.join(parts)}}}" if len(parts) > 1 or ".." in text else text
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)

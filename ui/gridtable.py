@@ -1,0 +1,153 @@
+"""A grid of the queue as HTML, as it fills: a table, or one for each value of a third axis. All words are escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from pipelines.batch import words_of
+from pipelines.grid import Axis, Cell, Grid
+from pipelines.queue import Row
+from ui.files import address
+from ui.result import is_video
+
+COUNTED = "{done} of {all} rendered."
+FAILED = "{failed} failed; the Queue tab can try them again."
+PAUSED = "{paused} paused."
+STATES = {
+    "queued": "waiting", "running": "step {step} of {steps}", "paused": "paused", "failed": "failed",
+    "cancelled": "cancelled", "done": "its file is gone",
+}  # fmt: skip
+GONE = "not in the queue any more"
+OPEN = "Show it large: {cell}"
+CLOSE = "Close"
+
+# The sheet that shows one cell stands outside of the table, which is drawn anew while it fills.
+LARGE = (
+    '<dialog class="grid-large" aria-labelledby="grid-large-words">'
+    f'<button type="button" data-close>{CLOSE}</button><div data-media></div><p id="grid-large-words"></p></dialog>'
+)
+SCRIPT = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-large]'), sheet = document.querySelector('.grid-large');
+  if (!button || !sheet) return;
+  const media = button.querySelector('img, video').cloneNode();
+  media.removeAttribute('loading');
+  if (media.tagName === 'VIDEO') media.controls = media.autoplay = true;
+  sheet.querySelector('[data-media]').replaceChildren(media);
+  sheet.querySelector('p').textContent = button.dataset.large;
+  sheet.showModal();
+});
+element.addEventListener('keydown', (event) => {
+  const step = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]}[event.key];
+  const cell = event.target.closest('td');
+  if (!step || !cell || event.altKey || event.ctrlKey || event.metaKey) return;
+  const row = cell.closest('table').rows[cell.parentElement.rowIndex + step[0]];
+  const next = row?.cells[cell.cellIndex + step[1]]?.querySelector('button');
+  if (next) { event.preventDefault(); next.focus(); }
+});
+"""
+SHUT = """
+const sheet = element.querySelector('dialog');
+sheet.addEventListener('click', (event) => {
+  if (event.target === sheet || event.target.closest('[data-close]')) sheet.close();
+});
+sheet.addEventListener('close', () => sheet.querySelector('[data-media]').replaceChildren());
+"""
+
+CSS = """
+.grid-of { display: flex; flex-direction: column; gap: 12px; }
+.grid-of h3 { margin: 8px 0 0; font: 600 16px/1.3 var(--serif); overflow-wrap: anywhere; }
+.grid-of .counted { margin: 0; color: var(--body-text-color-subdued); }
+.grid-of .table {
+  max-width: 100%; max-height: 80vh; overflow: auto; border: 1px solid var(--border-color-primary); border-radius: 8px;
+  width: fit-content;
+}
+.grid-of table { margin: 0; border-collapse: separate; border-spacing: 0; width: auto; }
+.grid-of th, .grid-of td {
+  padding: 7px; border: 0; border-right: 1px solid var(--border-color-primary); vertical-align: top;
+  border-bottom: 1px solid var(--border-color-primary); background: var(--sheet); text-align: left;
+}
+.grid-of th { min-width: 70px; max-width: 200px; font-weight: 600; overflow-wrap: anywhere; }
+.grid-of thead th { position: sticky; top: 0; z-index: 2; } .grid-of tbody th { position: sticky; left: 0; z-index: 1; }
+.grid-of thead th:first-child { font-weight: 400; color: var(--body-text-color-subdued); }
+.grid-of td button { display: block; margin: 0; padding: 0; border: 0; background: none; cursor: zoom-in; }
+.grid-of td :is(img, video) { display: block; width: 120px; height: auto; margin: 0 !important; border-radius: 2px; }
+.grid-of .blank {
+  display: grid; place-items: center; width: 120px; min-height: 60px; padding: 6px; box-sizing: border-box;
+  border-radius: 2px; background: var(--mat); color: var(--body-text-color-subdued); font-size: 13.5px;
+  text-align: center; overflow-wrap: anywhere;
+}
+.grid-of .blank.failed { background: var(--bad); color: var(--bad-ink); }
+.grid-large {
+  box-sizing: border-box; margin: auto; padding: 18px; max-width: 96vw; max-height: 96vh; border-radius: 12px;
+  border: 1px solid var(--edge); background: var(--sheet); color: var(--body-text-color);
+}
+.grid-large::backdrop { background: rgba(20, 16, 12, 0.7); }
+.grid-large :is(img, video) {
+  display: block; margin: 0 auto; width: min(88vw, 72vh); height: auto; max-height: 74vh; object-fit: contain;
+}
+.grid-large button {
+  display: block; margin: 0 0 10px auto; padding: 6px 14px; border: 0; border-radius: 9px; background: var(--faint);
+  color: inherit; cursor: pointer;
+}
+.grid-large p { margin: 10px 0 0; overflow-wrap: anywhere; }
+"""
+
+
+def table(grid: Grid, rows: Mapping[int, Row]) -> str:
+    """The grid with what became of each of its jobs; `rows` are by the index of the job."""
+    across, down = grid.axes[0], grid.axes[1] if len(grid.axes) > 1 else None
+    size = len(across.values) * (len(down.values) if down else 1)
+    parts = [f'<p class="counted" role="status">{escape(counted(grid, rows))}</p>']
+    for start in range(0, len(grid.cells), size):
+        parts += _table(grid, rows, across, down, start, size)
+    return f'<section class="grid-of">{"".join(parts)}</section>'
+
+
+def counted(grid: Grid, rows: Mapping[int, Row]) -> str:
+    """How much of the grid is rendered, in a sentence or two."""
+    states = [row.state for row in rows.values()]
+    words = [COUNTED.format(done=states.count("done"), all=len(grid.jobs))]
+    words += [FAILED.format(failed=states.count("failed"))] if "failed" in states else []
+    words += [PAUSED.format(paused=states.count("paused"))] if "paused" in states else []
+    return " ".join(words)
+
+
+def _table(grid: Grid, rows: Mapping[int, Row], across: Axis, down: Axis | None, start: int, size: int) -> list[str]:
+    deep = grid.axes[2] if len(grid.axes) > 2 else None
+    title = f"{deep.title} {deep.label(grid.cells[start].at[2])}" if deep else ""
+    corner = f"{escape(across.title)}&nbsp;&rarr;" + (f"<br>{escape(down.title)}&nbsp;&darr;" if down else "")
+    heads = "".join(f'<th scope="col">{escape(across.label(index))}</th>' for index in range(len(across.values)))
+    label = escape(f"{grid.name}: {title}" if title else grid.name, quote=True)
+    width = len(across.values)
+    body = []
+    for first in range(start, start + size, width):
+        head = escape(down.label(grid.cells[first].at[1])) if down else ""
+        cells = "".join(f"<td>{_cell(grid, cell, rows)}</td>" for cell in grid.cells[first : first + width])
+        body.append(f'<tr><th scope="row">{head}</th>{cells}</tr>')
+    return [
+        f"<h3>{escape(title)}</h3>" if title else "",
+        # A region that takes the focus, so that the keyboard scrolls it.
+        f'<div class="table" role="region" tabindex="0" aria-label="{label}">',
+        f"<table><thead><tr><th>{corner}</th>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table></div>",
+    ]
+
+
+def _cell(grid: Grid, cell: Cell, rows: Mapping[int, Row]) -> str:
+    row = rows.get(cell.index)
+    if row is None:
+        return f'<span class="blank">{GONE}</span>'
+    if row.state != "done" or not row.files:
+        words = STATES[row.state].format(step=row.step, steps=row.steps)
+        why = f' title="{escape(row.message, quote=True)}"' if row.message else ""
+        return f'<span class="blank {row.state}"{why}>{escape(words)}</span>'
+    values = [f"{axis.field} {axis.label(at)}" for axis, at in zip(grid.axes, cell.at, strict=True)]
+    words = "; ".join(filter(None, [words_of(grid.jobs[cell.index]), *values]))
+    said, source = escape(words, quote=True), address(row, 0)
+    if is_video(row):
+        media = f'<video src="{source}" muted loop playsinline preload="metadata" aria-label="{said}"></video>'
+    else:
+        media = f'<img src="{source}" loading="lazy" alt="{said}">'
+    name = escape(OPEN.format(cell=words), quote=True)
+    return f'<button type="button" data-large="{said}" aria-label="{name}">{media}</button>'

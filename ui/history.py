@@ -1,0 +1,371 @@
+"""The History tab: every output of the folder, to be found, rated, compared, rendered again and thrown away.
+
+The wall is in `prints.py`, what a person says in `remarks.py`, two side by side in `comparison.py`, one output in
+`chosen.py`, and the way back to the fields in `restored.py`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from pipelines.annotation import MOST_RATING
+from pipelines.compare import differences
+from pipelines.history import Page, Search
+from pipelines.job import KINDS
+from pipelines.media import MediaError
+from pipelines.refusal import Refusal
+from ui.chosen import VERDICT, about, buttons, open_to, verdict
+from ui.comparison import COMPARE, compared, measured, one_taken
+from ui.desk import Desk
+from ui.fields import refused
+from ui.past import past
+from ui.prints import EMPTY, EMPTY_BIN, NOT_FOUND, WALL, prints
+from ui.remarks import REMARKS, remarks, tags_of
+from ui.restored import DROP, SEE, WayBack, drop_place
+from ui.result import ACT, picture
+from ui.settings import quick
+from ui.studio import Studio
+
+TITLE = "History"
+PAGE = 24
+PACE = 1.5  # seconds between two looks, while the tab is open
+MOST_TAGS = 100  # that are offered
+BIN, LIVE = "bin", "renders"
+
+SEARCH, SEARCH_HINT = "Search", "a word, a name, a tag"
+HELP = (
+    "Every word has to begin a word of the prompt, the name, the tags or the note: <i>red sta</i> finds a red star. "
+    "Big and small letters are alike, and so are letters with accents and without."
+)
+HOW = "How to search"
+TASK, ANY_TASK = "Task", "any"
+TASKS = {
+    "text": "Text and video", "masked": "Masked", "scenes": "Scenes", "layout": "Layout", "layered": "Layers",
+    "dubbing": "Dubbing",
+}  # fmt: skip
+RATED, ANY_RATING, AT_LEAST = "Stars", "any", "{stars} or more"
+TAGGED, TAGGED_HINT = "Tags", "all of them"
+WHERE, RENDERS, IN_BIN = "Show", "Renders", "The bin"
+ONE_FOUND, FOUND, READING = "One render.", "{count:,} renders.", "Older renders are still being read."
+ONE_BINNED, BINNED = "One render is in the bin.", "{count:,} renders are in the bin."
+NEWER, OLDER = "Newer", "Older"
+THROW_OUT, SURE = "Empty the bin", "Delete {count:,} for good? They can not be had back after that."
+DELETE, KEEP = "Delete for good", "Keep them"
+THROWN_OUT = "{count:,} deleted."
+DISCARDED, TAKEN_BACK = "“{name}” is in the bin now.", "“{name}” is back among the renders."
+KEPT = "Kept."
+NOT_READ = "The history can not be read or written: {reason}."
+
+CSS = """
+.seek { gap: 14px !important; align-items: flex-end; margin: 4px 0 2px; }
+.seek .block { overflow: visible; }
+.seek > .form {
+  display: flex; flex-wrap: wrap; gap: 14px; width: 100%; border: 0; box-shadow: none; background: none;
+  overflow: visible;
+}
+.seek-help { margin: 0 2px 6px; font-size: 14px; color: var(--body-text-color-subdued); }
+.seek-help summary { width: fit-content; cursor: pointer; } .seek-help p { margin: 6px 0 0; max-width: 70ch; }
+/* No comma within :has, for gradio takes selectors apart at each. */
+.history-said:not(:has(p)), .compare-place:not(:has(.compared)):not(:has(p)) { display: none; }
+.history-said p { margin: 0 0 8px; }
+.found { margin: 4px 2px 0; font-size: 14px; color: var(--body-text-color-subdued); }
+.bin-row { align-items: center; gap: 12px !important; flex-wrap: wrap; }
+"""
+
+
+def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Tab, bar: Any) -> gr.Timer:
+    """Lay the tab out and wire it; returns the timer that looks while it is open.
+
+    Args:
+        studio: what it works with.
+        desks: the tabs that a job can go back to.
+        tabs: all tabs.
+        tab: this one.
+        bar: where it is said what came back; see `ui.restored.bar`.
+    """
+    history = studio.history
+    way = WayBack(studio, desks, tabs, bar)
+
+    # ------------------------------------------------------------ finding
+
+    def look(text: Any, task: Any, rating: Any, tags: Any, where: Any, trail: Any) -> tuple[Any, ...]:
+        """The wall, what of it is found, and which pages there are before and after."""
+        wanted, more, problem = wanted_of(text, task, rating, tags, where), False, ""
+        try:
+            more = history.keep_up()
+        except (OSError, sqlite3.Error) as error:
+            problem = _unread(error)
+        page, count = _page(studio, wanted, str(trail or "")), history.count(wanted)
+        nothing = EMPTY_BIN if wanted.binned else EMPTY if wanted == Search() else NOT_FOUND
+        said = _counted(count, wanted.binned) + (f" {READING}" if more else "")
+        return (
+            prints(page.entries, nothing), f'<p class="found" role="status">{said}</p>{problem}',
+            gr.Button(visible=bool(trail)), gr.Button(visible=bool(page.after)),
+            gr.Row(visible=wanted.binned and count > 0),
+        )  # fmt: skip
+
+    def afresh(*values: Any) -> tuple[Any, ...]:
+        """Something else is looked for: the first page of it."""
+        return ("", *look(*values, ""))
+
+    def older(*values: Any) -> tuple[Any, ...]:
+        *seek, trail = values
+        after = _page(studio, wanted_of(*seek), str(trail or "")).after
+        trail = f"{trail} {after}".strip()
+        return (trail, *look(*seek, trail))
+
+    def newer(*values: Any) -> tuple[Any, ...]:
+        *seek, trail = values
+        trail = " ".join(str(trail or "").split()[:-1])
+        return (trail, *look(*seek, trail))
+
+    def tick(*values: Any) -> tuple[Any, ...]:
+        *seek, id = values
+        return (*look(*seek), verdict(studio, str(id or "")))
+
+    def opened(*values: Any) -> tuple[Any, ...]:
+        """As a look, and the tags that there are."""
+        shown = look(*values)
+        return (*shown, gr.Dropdown(choices=[*history.words()["tag"]][:MOST_TAGS]))
+
+    # ------------------------------------------------------------ one output
+
+    def show(id: str, said: str = "") -> tuple[Any, ...]:
+        """Everything about one output, or nothing where it is gone."""
+        entry, found = history.get(id), past(history, id)
+        if entry is None or found is None:
+            return "", gr.Row(visible=False), "", "", "", "", said, *[gr.skip()] * len(acts)
+        known = [*history.words()["tag"]][:MOST_TAGS]
+        return (
+            id, gr.Row(visible=True), picture(found, studio.folder), about(entry, found, studio.folder),
+            remarks(entry, known), verdict(studio, id), said, *open_to(entry),
+        )  # fmt: skip
+
+    def pick(event: gr.EventData) -> tuple[Any, ...]:
+        return show(str(event.id))
+
+    def say(event: gr.EventData) -> str:
+        """Keep what somebody says of an output; what was typed stays as it is."""
+        what, value = str(event.what), str(event.value)
+        given: dict[str, Any] = {
+            "rating": {"rating": int(value) if value.isdecimal() and len(value) == 1 else value},
+            "tags": {"tags": tags_of(value)},
+            "note": {"note": value},
+        }.get(what, {})
+
+        def keep() -> str:
+            history.annotate(str(event.id), **given)
+            return KEPT
+
+        return _tried(keep)
+
+    def discard(id: str) -> tuple[Any, ...]:
+        entry = history.get(id)
+
+        def away() -> str:
+            studio.reproductions.leave(id)
+            history.discard(id)
+            return DISCARDED.format(name=entry.stem if entry else "")
+
+        return show("", _tried(away))
+
+    def delete_key(event: gr.EventData) -> tuple[Any, ...]:
+        return discard(str(event.id))
+
+    def take_back(id: str) -> tuple[Any, ...]:
+        return show("", _tried(lambda: TAKEN_BACK.format(name=history.take_back(id).stem)))
+
+    def again(id: str) -> str:
+        """Ask the worker to render an output again and compare it."""
+        entry = history.get(id)
+        if entry is not None and entry.binned is None:
+            try:
+                studio.reproductions.ask(id, f"{entry.stem}.json")
+            except OSError as error:
+                return _unread(error)
+        return verdict(studio, id)
+
+    def leave(id: str) -> str:
+        studio.reproductions.leave(id)
+        return verdict(studio, id)
+
+    # ------------------------------------------------------------ two outputs
+
+    def pair(event: gr.EventData) -> tuple[str, str]:
+        """Two outputs side by side; how far their pixels are apart comes after, for it may take a while."""
+        ids = [id for id in (str(event.left), str(event.right)) if id]
+        found = [(entry, shown) for id in ids if (entry := history.get(id)) and (shown := past(history, id))]
+        if len(found) < 2:
+            return one_taken(found[0][0]) if found else "", ""
+        told = [history.record(entry.id) for entry, _ in found]
+        return compared(found, differences(*told)), " ".join(ids)
+
+    def measure(ids: str) -> str:
+        left, _, right = str(ids or "").partition(" ")
+        if not right:
+            return ""
+        try:
+            return measured(history.compare(left, right))
+        except (Refusal, OSError, MediaError):
+            return ""
+
+    # ------------------------------------------------------------ the bin
+
+    def ask() -> tuple[Any, ...]:
+        count = history.count(Search(binned=True))
+        return gr.Row(visible=True), f'<p class="note" role="alert">{SURE.format(count=count)}</p>', time.time()
+
+    def throw_out(before: Any) -> tuple[Any, ...]:
+        """Empty the bin of what was in it when it was asked for."""
+        moment = float(before) if isinstance(before, int | float) else 0.0
+        said = _tried(lambda: THROWN_OUT.format(count=history.empty(moment)))
+        return gr.Row(visible=False), *show("", said)
+
+    # ------------------------------------------------------------ the page
+
+    place = gr.HTML(drop_place(), js_on_load=DROP, elem_id="drop-job", apply_default_css=False)
+    with gr.Row(elem_classes="seek", equal_height=False):
+        text = gr.Textbox(
+            label=SEARCH, placeholder=SEARCH_HINT, elem_id="history-search", elem_classes="line-of-words", scale=4,
+            min_width=220, max_length=500,
+        )  # fmt: skip
+        task = gr.Dropdown(
+            [(ANY_TASK, ""), *((TASKS[name], name) for name in KINDS if name in TASKS)], value="", label=TASK, scale=2,
+            min_width=120, elem_id="history-task",
+        )  # fmt: skip
+        rated = [(ANY_RATING, 0), *((AT_LEAST.format(stars="★" * count), count) for count in range(1, MOST_RATING + 1))]
+        rating = gr.Dropdown(rated, value=0, label=RATED, scale=2, min_width=120, elem_id="history-stars")
+        tags = gr.Dropdown(
+            [], value=[], multiselect=True, label=TAGGED, scale=3, min_width=160, elem_id="history-tags",
+        )  # fmt: skip
+        where = gr.Radio(
+            [(RENDERS, LIVE), (IN_BIN, BIN)], value=LIVE, label=WHERE, scale=3, min_width=190, elem_classes="modes",
+            elem_id="history-where",
+        )  # fmt: skip
+    for part in (task, rating, tags, where):
+        part.preprocess = lambda value: value  # type: ignore[method-assign]  # what comes is judged by `wanted_of`
+    gr.HTML(
+        f'<details class="seek-help"><summary>{HOW}</summary><p>{HELP}</p></details>', apply_default_css=False
+    )  # fmt: skip
+    chosen, trail, taken = (gr.Textbox("", visible=False) for _ in range(3))
+    said = gr.HTML(elem_classes="history-said", elem_id="history-said", apply_default_css=False)
+    with gr.Row(visible=False, elem_classes="sheet detail", elem_id="chosen") as panel:
+        with gr.Column(scale=0, min_width=260):
+            shown = gr.HTML(js_on_load=ACT, apply_default_css=False)
+        with gr.Column(scale=1, min_width=240):
+            told = gr.HTML(apply_default_css=False)
+            own = gr.HTML(js_on_load=REMARKS, elem_id="remarks", apply_default_css=False)
+            with gr.Row(elem_classes="actions"):
+                acts = buttons()
+                use_all, seedless, words_only, change, go_on, once_more, discarded, back, shut = acts
+            judged = gr.HTML(js_on_load=VERDICT, elem_id="verdict", apply_default_css=False)
+    with gr.Column(elem_classes="compare-place"):
+        beside = gr.HTML(js_on_load=COMPARE, elem_id="compare", apply_default_css=False)
+        apart = gr.HTML(elem_id="compare-pixels", apply_default_css=False)
+    found = gr.HTML(apply_default_css=False, elem_id="history-found")
+    with gr.Row(visible=False, elem_classes="bin-row") as bin_row:
+        empty = gr.Button(THROW_OUT, elem_classes="quiet", elem_id="empty-bin", scale=0, min_width=150)
+    with gr.Row(visible=False, elem_classes="bin-row", elem_id="sure") as sure_row:
+        sure = gr.HTML(apply_default_css=False)
+        delete = gr.Button(DELETE, variant="primary", elem_id="delete", scale=0, min_width=150)
+        keep = gr.Button(KEEP, elem_classes="quiet", scale=0, min_width=120)
+    asked = gr.Number(0, visible=False)
+    wall = gr.HTML(lambda: look("", "", 0, [], LIVE, "")[0], js_on_load=WALL, elem_id="wall", apply_default_css=False)
+    with gr.Row(elem_classes="pages"):
+        to_newer = gr.Button(NEWER, visible=False, elem_classes="quiet", scale=0, min_width=110)
+        to_older = gr.Button(OLDER, visible=False, elem_classes="quiet", scale=0, min_width=110, elem_id="older")
+    timer = gr.Timer(PACE, active=False)
+
+    # ------------------------------------------------------------ what happens
+
+    seek = [text, task, rating, tags, where]
+    parts = [wall, found, to_newer, to_older, bin_row]
+    detail = [chosen, panel, shown, told, own, judged, said, *acts]
+    always = {**quick, "trigger_mode": "always_last"}
+    each_one = {**quick, "trigger_mode": "multiple"}  # what is said while an answer is on its way counts as well
+    see = "() => document.getElementById('chosen')?.scrollIntoView({behavior: 'smooth', block: 'nearest'})"
+
+    gr.on([text.input, task.input, rating.input, tags.input, where.input], afresh, seek, [trail, *parts], **always)
+    to_older.click(older, [*seek, trail], [trail, *parts], **quick)
+    to_newer.click(newer, [*seek, trail], [trail, *parts], **quick)
+    timer.tick(tick, [*seek, trail, chosen], [*parts, judged], **quick)
+    tab.select(opened, [*seek, trail], [*parts, tags], **quick)
+
+    wall.pick(pick, None, detail, **always).then(None, js=see, api_visibility="private")
+    own.say(say, None, said, **each_one).then(look, [*seek, trail], parts, **always)
+    thrown = discarded.click(discard, chosen, detail, **quick)
+    thrown.then(look, [*seek, trail], parts, **quick)
+    wall.discard(delete_key, None, detail, **each_one).then(look, [*seek, trail], parts, **quick)
+    back.click(take_back, chosen, detail, **quick).then(look, [*seek, trail], parts, **quick)
+    shut.click(lambda: show(""), None, detail, **quick)
+    once_more.click(again, chosen, judged, **quick)
+    judged.leave(leave, chosen, judged, **quick)
+
+    wall.pair(pair, None, [beside, taken], **always).then(measure, taken, apart, **quick)
+    beside.shut(lambda: ("", "", ""), None, [beside, taken, apart], **quick)
+
+    empty.click(ask, None, [sure_row, sure, asked], **quick)
+    keep.click(lambda: gr.Row(visible=False), None, sure_row, **quick)
+    delete.click(throw_out, asked, [sure_row, *detail], **quick).then(look, [*seek, trail], parts, **quick)
+
+    ways = [
+        use_all.click(lambda id: way.use(id, "all"), chosen, way.outputs, **quick),
+        seedless.click(lambda id: way.use(id, "all but the seed"), chosen, way.outputs, **quick),
+        words_only.click(
+            lambda id, *values: way.use(id, "prompt only", *values), [chosen, *way.inputs], way.outputs,
+            js=way.live(1), **quick,
+        ),
+        change.click(way.change, chosen, way.outputs, **quick),
+        go_on.click(way.go_on, chosen, way.outputs, **quick),
+        place.restore(way.dropped, None, way.outputs, **quick),
+    ]  # fmt: skip
+    for each in ways:
+        each.then(None, js=SEE, api_visibility="private")
+    return timer
+
+
+def wanted_of(text: Any, task: Any, rating: Any, tags: Any, where: Any) -> Search:
+    """What is looked for, of what the page sends; what is none of its values counts as nothing."""
+    return Search(
+        text=text if isinstance(text, str) else "",
+        task=task if isinstance(task, str) and task else None,
+        rating=int(rating) if isinstance(rating, int | float) and 0 <= rating <= MOST_RATING else 0,
+        tags=tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
+        binned=where == BIN,
+    )
+
+
+def _page(studio: Studio, wanted: Search, trail: str) -> Page:
+    """The page at the end of the way from the first one; the first where the way leads nowhere."""
+    after = (trail.split() or [""])[-1]
+    try:
+        return studio.history.search(wanted, after, PAGE)
+    except Refusal:
+        return studio.history.search(wanted, "", PAGE)
+
+
+def _counted(count: int, binned: bool) -> str:
+    if count == 1:
+        return ONE_BINNED if binned else ONE_FOUND
+    return (BINNED if binned else FOUND).format(count=count)
+
+
+def _tried(change: Callable[[], str]) -> str:
+    """What a change says, or why there was none."""
+    try:
+        return f'<p class="say" role="status">{escape(change())}</p>'
+    except Refusal as refusal:
+        return refused(refusal)
+    except (OSError, MediaError, sqlite3.Error) as error:
+        return _unread(error)
+
+
+def _unread(error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    return f'<p class="note bad" role="alert">{escape(NOT_READ.format(reason=reason))}</p>'

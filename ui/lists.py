@@ -1,0 +1,84 @@
+"""The user's lists of words, for `__name__` in prompts: chosen, written, deleted (see `pipelines/wildcards.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipelines.refusal import Refusal
+from pipelines.wildcards import FOLDER, MAX_LIST_BYTES, Wildcards, delete_list, save_list
+from ui.fields import DEEP, refused
+from ui.settings import quick
+
+TITLE, LIST, NEW = "Lists of words", "List", ("a new one", "")
+NAME, ENTRIES = "Name", "Entries, one a line"
+SAVE, DELETE = "Save the list", "Delete the list"
+SAVED = "The list “{name}” has {count} entries; write __{name}__ in a prompt."
+DELETED = "The list “{name}” is deleted."
+NOTHING_CHOSEN = "choose a list first"
+UNWRITABLE = "the list can not be written: {reason}; nothing was changed"
+
+
+def lists_of_words(folder: Path, opened: Sequence[Any]) -> None:
+    """Lay the part out and wire it; `folder` is the studio's output folder."""
+    place = folder / FOLDER
+
+    def found() -> Wildcards:
+        return Wildcards(place if place.is_dir() else None)
+
+    def listed(chosen: str = "") -> Any:
+        return gr.Dropdown(choices=[NEW, *((name, name) for name in found().names())], value=chosen)
+
+    def choose(name: str) -> tuple[Any, ...]:
+        try:
+            return name, found().text(name) if name else "", ""
+        except Refusal as refusal:
+            return gr.skip(), gr.skip(), refused(refusal)
+
+    def save(name: str, text: str) -> tuple[Any, ...]:
+        try:
+            count = save_list(place, name.strip(), text)
+        except Refusal as refusal:
+            return refused(refusal), gr.skip()
+        except OSError as error:
+            return refused(Refusal("", UNWRITABLE.format(reason=error.strerror))), gr.skip()
+        return _told(SAVED.format(name=name.strip(), count=count)), listed(name.strip())
+
+    def delete(name: str) -> tuple[Any, ...]:
+        try:
+            if not name:
+                raise Refusal("", NOTHING_CHOSEN)
+            delete_list(place, name)
+        except Refusal as refusal:
+            return refused(refusal), gr.skip()
+        except OSError as error:
+            return refused(Refusal("", UNWRITABLE.format(reason=error.strerror))), gr.skip()
+        return _told(DELETED.format(name=name)), listed()
+
+    with gr.Accordion(TITLE, open=False, elem_classes=f"more {DEEP}", elem_id="lists"):
+        chosen = gr.Dropdown([NEW], value="", label=LIST, elem_id="list")
+        name = gr.Textbox(label=NAME, max_length=100, elem_classes="line-of-words", elem_id="list-name")
+        text = gr.Textbox(label=ENTRIES, lines=5, max_lines=14, max_length=MAX_LIST_BYTES, elem_id="list-entries")
+        with gr.Row(elem_classes="actions"):
+            write = gr.Button(SAVE, size="sm", scale=0, min_width=140, elem_id="list-save")
+            away = gr.Button(DELETE, size="sm", scale=0, min_width=140, elem_classes="quiet", elem_id="list-delete")
+        said = gr.HTML(elem_classes="slot", elem_id="list-said", apply_default_css=False)
+    for part in (chosen, name, text):
+        part.preprocess = _text  # type: ignore[method-assign]
+
+    gr.on([*opened], listed, chosen, chosen, **quick)
+    chosen.input(choose, chosen, [name, text, said], **quick)
+    write.click(save, [name, text], [said, chosen], **quick)
+    away.click(delete, chosen, [said, chosen], **quick)
+
+
+def _told(words: str) -> str:
+    return f'<p class="told-of" role="status">{escape(words)}</p>'
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

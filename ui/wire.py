@@ -1,0 +1,90 @@
+"""Jobs as text on the page: files in them are named by ids and models as the shelf calls them, never by paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from pipelines.fieldpath import place_of, with_value
+from pipelines.job import KINDS
+from pipelines.record import files_named
+from pipelines.refusal import Refusal, kind_of, shown
+from pipelines.yamlfile import documents
+from ui.choice import continued, video_at
+from ui.desk import Desk
+from ui.fields import Values, defaults
+from ui.result import kind
+from ui.studio import Studio
+
+UPLOAD, RENDER = "upload:", "render:"
+NO_FILE = "expected a file of this studio such as upload:0123..., got {got}; give it in its tab and press Grid of this"
+GONE = "its file is not one of this studio's any more; give it again"
+NO_JOB = "expected one job, a mapping with a task, got {got}"
+
+
+def outward(studio: Studio, desk: Desk, job: Mapping[str, Any]) -> str:
+    """A job as YAML, without what is as usual.
+
+    Raises:
+        Refusal: a file in it is none of the studio's.
+    """
+    usual = defaults(str(job["task"]))
+    values: Values = {key: value for key, value in job.items() if key not in usual or value != usual[key]}
+    for field, path in files_named(job).items():
+        upload = studio.uploads.of(path)
+        video = None if upload else video_at(studio, path)
+        name = f"{UPLOAD}{upload.id}" if upload else f"{RENDER}{video.id}" if video else ""
+        if not name:
+            raise Refusal(field, GONE)
+        values = with_value(values, place_of(field), name)
+    if "model" in values:
+        values["model"] = _model(desk).shown(values["model"])
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10**6, default_flow_style=None)
+
+
+def inward(studio: Studio, desks: Mapping[str, Desk], text: str) -> Values:
+    """The plain values that `text` describes, with paths where it names files by ids.
+
+    Raises:
+        Refusal: it is no job, or names a file or a model otherwise.
+    """
+    found = list(documents(text))
+    if len(found) != 1 or not isinstance(found[0], Mapping):
+        raise Refusal("job", NO_JOB.format(got=kind_of(found[0]) if len(found) == 1 else f"{len(found)} documents"))
+    values: Values = {str(key): value for key, value in found[0].items()}
+    if values.get("task") not in KINDS:
+        raise Refusal("task", f"expected one of {', '.join(KINDS)}, got {kind_of(values.get('task'))}")
+    for field, name in files_named(values).items():
+        values = with_value(values, place_of(field), _path(studio, field, name))
+    if "model" in values:
+        values["model"] = model_of(desks, values, values["model"])
+    return values
+
+
+def model_of(desks: Mapping[str, Desk], job: Mapping[str, Any], name: Any) -> Any:
+    """The model that the page calls `name`, as a job calls it.
+
+    Raises:
+        Refusal: it is not on the shelf.
+    """
+    desk = desks.get(kind(job))
+    if desk is None or not isinstance(name, str):
+        raise Refusal("model", f"expected a model of the shelf, got {kind_of(name)}; choose it in a tab")
+    return _model(desk).sent(name)
+
+
+def _model(desk: Desk) -> Any:
+    return next(field for field in desk.form.fields if field.name == "model")
+
+
+def _path(studio: Studio, field: str, name: str) -> str:
+    try:
+        if name.startswith(UPLOAD):
+            return studio.uploads.path(name.removeprefix(UPLOAD))
+        if name.startswith(RENDER) and field == "continue_from":
+            return continued(studio, name.removeprefix(RENDER))
+    except Refusal:
+        raise Refusal(field, GONE) from None
+    raise Refusal(field, NO_FILE.format(got=shown(name)))
