@@ -212,7 +212,8 @@ def _output_folder(out: Path) -> OutputFolder:
 
 
 def _load_engine(out: Path) -> tuple[Renderer, Groups]:
-    from pipelines.engine import KEPT, Engine, groups
+    from pipelines.engine import Engine, groups
+    from pipelines.kept import KEPT
 
     return Engine(cache=out / KEPT), groups
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from models.checkpoint import Checkpoint
     from pipelines.preview import Preview
 
-KEPT = ".diorama"  # the folder, among the outputs, for what renders may use again
-
 
 @dataclass(frozen=True)
 class Work:

@@ -23,6 +23,7 @@ from pipelines.bin import Bin
 from pipelines.compare import Comparison, compare
 from pipelines.historyfile import HistoryError as HistoryError
 from pipelines.historyfile import HistoryFile, plain
+from pipelines.kept import KEPT
 from pipelines.media import MediaError
 from pipelines.record import Kind, outputs_of, read_record, shown_of
 from pipelines.refusal import Refusal, shown
@@ -30,7 +31,6 @@ from pipelines.search import Search as Search  # callers take it from here, besi
 from pipelines.search import where
 from pipelines.thumbs import Thumbs
 
-KEPT = ".diorama"  # the folder, among the outputs, for the bin, the thumbnails and the second copy of annotations
 MOST_READ = 64 * 2**20  # bytes of records that one call reads
 SETTLED = 2 * 10**9  # nanoseconds after which a folder's time of change tells of every change before
 JOINED = "FROM outputs AS o LEFT JOIN annotations AS a ON a.stem = o.stem AND a.job = o.job"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.atomic import write_bytes
+from pipelines.kept import KEPT
 
-FOLDER = ".diorama"  # among the outputs
 STATE, WISH, TAKEN = "loaded.json", "model.wish", "model.taken"
 MOST = 2**16  # bytes of either file
 
@@ -38,7 +38,7 @@ class Loaded:
     """The two files of one output folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / FOLDER
+        self._folder = folder / KEPT
         self._told: State | None = None  # what this process said last
 
     @property

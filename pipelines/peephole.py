@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.atomic import TEMPORARY
+from pipelines.kept import KEPT
 
-FOLDER = Path(".diorama", "previews")  # among the outputs
+FOLDER = Path(KEPT, "previews")  # among the outputs
 LOOKED = "looked"
 ATTENTION = 5.0  # seconds that a look counts for; pages look more often than once a second
 

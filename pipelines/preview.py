@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from models.codec import Codec
@@ -79,6 +78,8 @@ def shown(plan: TokenPlan) -> tuple[NDArray[np.int64], int, int]:
     They are one frame: of those that are being made the middle one. Of layers, which stand further up on the l axis,
     and of references there is none: a layered picture is shown by its composite.
     """
+    import numpy as np
+
     t, y, x, l = plan.positions[plan.context_tokens :].T
     made = (l == 0) & ~plan.given[plan.context_tokens :]
     times = np.unique(t[made] if made.any() else t[l == 0])  # a composite may be given, and only its layers made

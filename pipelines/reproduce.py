@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,56 +18,11 @@ from pipelines.output import OutputFolder, versions
 from pipelines.provenance import content_of
 from pipelines.record import files_named, outputs_of, read_record
 from pipelines.refusal import Refusal, on_one_line, shown
+from pipelines.reproductions import EQUAL, Again, Verdict
 
-EQUAL = "equal to the byte"
 SAID = 3  # files that the verdict's one sentence names
 UNEXPLAINED = "nothing that the record tells is different; the machine or a library that it does not name may be"
 NAMES = {"device": "device", "dtype": "number format", "threads": "number of threads"}
-
-
-@dataclass(frozen=True)
-class Again:
-    """One file of an output, rendered again: whether it is equal to the byte, and else what differs."""
-
-    name: str
-    equal: bool
-    told: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of rendering an output again.
-
-    Attributes:
-        rendered: whether it could be rendered; else `reasons` say why not.
-        files: of the recorded output and of the new one.
-        reasons: what is different from when it was rendered first, a sentence each without its full stop.
-        changed: what became since of the files in the folder, a sentence each.
-    """
-
-    rendered: bool
-    files: tuple[Again, ...] = ()
-    reasons: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-
-    @property
-    def equal(self) -> bool:
-        """Whether every file is equal to the byte to what was recorded."""
-        return self.rendered and bool(self.files) and all(file.equal for file in self.files)
-
-    @property
-    def sentence(self) -> str:
-        """The verdict in one sentence."""
-        if not self.rendered:
-            return f"it can not be rendered again: {'; '.join(self.reasons)}"
-        if self.equal:
-            although = f", although {'; '.join(self.reasons)}" if self.reasons else ""
-            return EQUAL + although + "".join(f"; but {told}" for told in self.changed)
-        others = [f"{file.name}: {file.told}" for file in self.files if not file.equal]
-        return (
-            f"{'; '.join(others[:3])}{f'; and {len(others) - 3} more' if len(others) > 3 else ''}. Why: "
-            + "; ".join(self.reasons)
-        )
 
 
 def reproduce(

@@ -20,15 +20,60 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.atomic import write_bytes
-from pipelines.history import KEPT
-from pipelines.reproduce import Again, Verdict
+from pipelines.kept import KEPT
 
 FOLDER = "reproductions"
 ASKED, TOLD = ".asked", ".told"
 ID = re.compile(r"[0-9a-f]{16}")
 MOST = 500  # verdicts that are kept; the oldest go first
 OFTEN = 0.5  # seconds between two notes of how far a render is
+EQUAL = "equal to the byte"
 INTERRUPTED = "the renderer stopped while it was at work; ask for it again"
+
+
+@dataclass(frozen=True)
+class Again:
+    """One file of an output, rendered again: whether it is equal to the byte, and else what differs."""
+
+    name: str
+    equal: bool
+    told: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of rendering an output again.
+
+    Attributes:
+        rendered: whether it could be rendered; else `reasons` say why not.
+        files: of the recorded output and of the new one.
+        reasons: what is different from when it was rendered first, a sentence each without its full stop.
+        changed: what became since of the files in the folder, a sentence each.
+    """
+
+    rendered: bool
+    files: tuple[Again, ...] = ()
+    reasons: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+    @property
+    def equal(self) -> bool:
+        """Whether every file is equal to the byte to what was recorded."""
+        return self.rendered and bool(self.files) and all(file.equal for file in self.files)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        if not self.rendered:
+            return f"it can not be rendered again: {'; '.join(self.reasons)}"
+        if self.equal:
+            although = f", although {'; '.join(self.reasons)}" if self.reasons else ""
+            return EQUAL + although + "".join(f"; but {told}" for told in self.changed)
+        others = [f"{file.name}: {file.told}" for file in self.files if not file.equal]
+        return (
+            f"{'; '.join(others[:3])}{f'; and {len(others) - 3} more' if len(others) > 3 else ''}. Why: "
+            + "; ".join(self.reasons)
+        )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from models.checkpoint import EMBEDDED, MAX_HEADER, PICKLES, WEIGHTS, CheckpointError, Description, describe
 from pipelines.atomic import write_bytes
+from pipelines.kept import KEPT
 from pipelines.measure import GPUS
 from pipelines.refusal import Refusal, shown
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 Place = Literal["embedded", "folder", "start", "cache"]
 
-FILE = Path(".diorama", "shelf.json")  # among the outputs
+FILE = Path(KEPT, "shelf.json")  # among the outputs
 MOST_FILE = 2**20  # bytes of it
 INDEX = "model_index.json"
 PARTS = (*WEIGHTS, "auxiliary", "siamese")  # folders of weights

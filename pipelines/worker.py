@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from pipelines.atomic import write_bytes
 from pipelines.job import Job, parse
+from pipelines.kept import KEPT
 from pipelines.loaded import Loaded, State
 from pipelines.peephole import Peephole
 from pipelines.preview import Preview
 from pipelines.queue import Queue, Row
 from pipelines.refusal import Refusal, on_one_line
-from pipelines.reproduce import Verdict, reproduce
-from pipelines.reproductions import Reproductions
+from pipelines.reproductions import Reproductions, Verdict
 
 if TYPE_CHECKING:
     from pipelines.batch import Renderer
@@ -177,6 +177,8 @@ def answer(wishes: Reproductions, folder: Path, engine: Renderer, stop: threadin
     wish = wishes.next()
     if wish is None:
         return False
+    from pipelines.reproduce import reproduce
+
     id, record = wish
     wanted, memory = True, False
 
@@ -394,7 +396,7 @@ def main(words: Sequence[str] | None = None, engine: Renderer | None = None) -> 
 
 
 def _load_engine(folder: Path) -> Renderer:
-    from pipelines.engine import KEPT, Engine
+    from pipelines.engine import Engine
 
     return Engine(cache=folder / KEPT)
 

@@ -27,8 +27,7 @@ from pipelines.history import History, Search
 from pipelines.job import parse
 from pipelines.output import OutputFolder
 from pipelines.queue import Queue
-from pipelines.reproduce import Again, Verdict
-from pipelines.reproductions import MOST, Reproductions
+from pipelines.reproductions import MOST, Again, Reproductions, Verdict
 from pipelines.worker import answer
 from tests.paced import free_port, over, text, until, working
 from tests.staged import StagedEngine, picture

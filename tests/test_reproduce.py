@@ -17,7 +17,8 @@ from pipelines.job import Job, Refusal, parse
 from pipelines.media import read_picture, write_picture
 from pipelines.output import OutputFolder
 from pipelines.provenance import content_of
-from pipelines.reproduce import EQUAL, UNEXPLAINED, reproduce
+from pipelines.reproduce import UNEXPLAINED, reproduce
+from pipelines.reproductions import EQUAL
 from pipelines.scenecache import digest
 from tests.fakes import FakeEstimate
 

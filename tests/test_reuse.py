@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from pipelines import cli
-from pipelines.engine import KEPT, Engine, groups
+from pipelines.engine import Engine, groups
+from pipelines.kept import KEPT
 from pipelines.reuse import story_of
 from pipelines.sampler import Cancelled
 from pipelines.scenecache import SceneCache

@@ -159,9 +159,7 @@ def _blank(row: Row, preview: bytes | None = None) -> str:
     scale = enlarged(width, height)
     across = f"width: {round(width * scale)}px"
     if preview is None:
-        return (
-            f'<figure class="mount blank"><div style="{across}; aspect-ratio: {width} / {height}"></div></figure>'
-        )
+        return f'<figure class="mount blank"><div style="{across}; aspect-ratio: {width} / {height}"></div></figure>'
     # In the page itself and not at an address: it is small, soon another one, and must not flicker on its way.
     source = f"data:image/webp;base64,{b64encode(preview).decode()}"
     return (

@@ -31,8 +31,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from pipelines.atomic import TEMPORARY, write_bytes
-from pipelines.history import KEPT as HISTORY
 from pipelines.job import SIDE_STEP
+from pipelines.kept import KEPT as HISTORY
 from pipelines.media import MediaError, Pixels, is_clip, read_clip, read_picture, write_picture
 from pipelines.queue import Queue
 from pipelines.record import read_record
