@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pipelines import keeper
 from pipelines.job import Job
+from pipelines.kept import KEPT
 from pipelines.queue import INTERRUPTED, Queue
 from pipelines.worker import main as work
 from tests.paced import PacedEngine, text, until
@@ -40,9 +41,9 @@ def jobs() -> list[Job]:
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """Everything that has a final name."""
-    found = (path for path in folder.rglob("*") if path.suffix in (".png", ".mp4", ".json"))
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+    """Every output that has its final name; what the worker tells of itself is none."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix in (".png", ".mp4", ".json"))
+    return {path.as_posix(): (folder / path).read_bytes() for path in found if path.parts[0] != KEPT}
 
 
 @dataclass
