@@ -145,7 +145,8 @@ def titles(prompts: Sequence[str | None]) -> list[str]:
 
 def slug(title: str) -> str:
     """`title` as part of a file name: letters and digits of any script, joined by hyphens."""
-    words = "".join(c if c.isalnum() else " " for c in unicodedata.normalize("NFC", title)).casefold().split()
+    folded = unicodedata.normalize("NFC", title.casefold())  # first: folding may leave marks that are no letters
+    words = "".join(c if c.isalnum() else " " for c in folded).split()
     # Cut in bytes, for that is what file systems count, and never within a character.
     return "-".join(words).encode()[:MAX_SLUG].decode(errors="ignore").strip("-") or "layer"
 
