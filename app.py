@@ -18,7 +18,7 @@ from pipelines.refusal import Refusal
 if TYPE_CHECKING:
     import gradio as gr
 
-    from pipelines.queue import Queue
+    from pipelines.queue.queue import Queue
     from ui.studio import Check
 
 DONE, REFUSED = 0, 2
@@ -112,10 +112,10 @@ def _is_loopback(host: str) -> bool:
 
 def _run(args: argparse.Namespace, password: str | None) -> int:
     from pipelines.engine import Engine
-    from pipelines.history import History
-    from pipelines.keeper import Keeper
-    from pipelines.output import OutputFolder
-    from pipelines.queue import Queue
+    from pipelines.files.output import OutputFolder
+    from pipelines.history.history import History
+    from pipelines.queue.keeper import Keeper
+    from pipelines.queue.queue import Queue
 
     _require_free(args.host, args.port)  # first, for what is refused writes nothing
     if missing := next((str(path) for path in args.models if not path.is_dir()), None):

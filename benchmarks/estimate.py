@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipelines.output import versions
+from pipelines.files.output import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 WITHIN = 0.3

@@ -28,7 +28,7 @@ import gradio
 import httpx
 
 from pipelines.job import parse
-from pipelines.queue import Queue
+from pipelines.queue.queue import Queue
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOK = 0.7  # seconds between two looks of a page

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from pipelines.estimate import Estimate, Rendered
+from pipelines.files.jobfile import Source
+from pipelines.files.output import OutputFolder
 from pipelines.job import Job, ScenesJob
-from pipelines.jobfile import Source
 from pipelines.measure import Rehearsal
-from pipelines.output import OutputFolder
 from pipelines.progress import Progress, duration
 from pipelines.refusal import Refusal, Refused, on_one_line
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.media import Pixels
+from pipelines.files.media import Pixels
 
 Floats = NDArray[np.float32]
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.estimate import check_size
+from pipelines.files.media import Clip, MediaError, Pixels, is_clip, is_exact, read_clip, read_opaque, size_of
 from pipelines.job import DEFAULT_FPS, MaskedJob
-from pipelines.media import Clip, MediaError, Pixels, is_clip, is_exact, read_clip, read_opaque, size_of
 from pipelines.refusal import Refusal, on_one_line
 
 if TYPE_CHECKING:

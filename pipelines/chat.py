@@ -120,7 +120,7 @@ def read_endpoint(path: Path) -> Endpoint:
     Raises:
         Refusal: the file can not be read, or is no endpoint.
     """
-    from pipelines.yamlfile import documents
+    from pipelines.files.yamlfile import documents
 
     try:
         with path.open("rb") as file:

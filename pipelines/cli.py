@@ -17,7 +17,7 @@ from pipelines.version import __version__
 
 if TYPE_CHECKING:
     from pipelines.batch import Groups, Renderer
-    from pipelines.output import OutputFolder
+    from pipelines.files.output import OutputFolder
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 MAX_BATCH = 64
@@ -144,8 +144,8 @@ def _count(text: str, most: int = 10**9) -> int:
 def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> int:
     if args.engine != "local":
         raise Refusal("--engine", f"engine {args.engine!r} is not built yet; this version renders with: local")
-    from pipelines.jobfile import read_jobs
-    from pipelines.wildcards import Wildcards
+    from pipelines.expansion.wildcards import Wildcards
+    from pipelines.files.jobfile import read_jobs
 
     sources = read_jobs(args.files, template=args.template, wildcards=Wildcards(args.wildcards))
 
@@ -164,15 +164,15 @@ def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) ->
 
 
 def _grid(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> int:
-    from pipelines.grid import read_grid
-    from pipelines.wildcards import Wildcards
+    from pipelines.expansion.wildcards import Wildcards
+    from pipelines.grid.grid import read_grid
 
     grid = read_grid(args.file, Wildcards(args.wildcards))
     sources = grid.sources(args.file)
 
     from pipelines.batch import Batch, check_all
     from pipelines.dryrun import dry_run
-    from pipelines.gridpage import export
+    from pipelines.grid.page import export
 
     folder = _output_folder(args.out)
     renderer, groups = engine or _load_engine(args.out)
@@ -200,7 +200,7 @@ def _grid(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> i
 
 
 def _output_folder(out: Path) -> OutputFolder:
-    from pipelines.output import OutputFolder
+    from pipelines.files.output import OutputFolder
 
     folder = OutputFolder(out)
     try:
@@ -213,7 +213,7 @@ def _output_folder(out: Path) -> OutputFolder:
 
 def _load_engine(out: Path) -> tuple[Renderer, Groups]:
     from pipelines.engine import Engine, groups
-    from pipelines.kept import KEPT
+    from pipelines.files.kept import KEPT
 
     return Engine(cache=out / KEPT), groups
 
@@ -228,8 +228,8 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from pipelines.shelf import Shelf
-    from pipelines.shelftable import tell
+    from pipelines.shelf.shelf import Shelf
+    from pipelines.shelf.table import tell
 
     if missing := next((str(path) for path in args.models if not path.is_dir()), None):
         raise Refusal("--models", f"expected a folder, got {missing!r}, which is none; check its name")
@@ -239,9 +239,9 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _design(args: argparse.Namespace) -> int:
-    from pipelines.atomic import write_bytes
     from pipelines.chat import NoAnswer, named_endpoint
     from pipelines.designer import propose
+    from pipelines.files.atomic import write_bytes
 
     endpoint = named_endpoint(args.endpoint, args.endpoint_model, args.key_variable, args.allow_http)
     if args.out is not None and (args.out.exists() or not args.out.parent.is_dir()):

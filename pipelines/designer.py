@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pipelines.chat import Endpoint, Message, NoAnswer, ask
+from pipelines.grammar.phrases import read
+from pipelines.grammar.places import place
 from pipelines.job import MAX_PARTS, SIDE_STEP, Box, LayeredJob, LayoutJob, Prompt, Size, parse
-from pipelines.phrases import read
-from pipelines.places import place
 from pipelines.refusal import Refusal, field_of, kind_of, on_one_line, refusal_of
 
 Task = Literal["layout", "layered"]

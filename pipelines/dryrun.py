@@ -12,10 +12,10 @@ from typing import Any, TextIO
 
 from pipelines.batch import Groups, Renderer, told
 from pipelines.estimate import Estimate
+from pipelines.files.jobfile import Source
+from pipelines.files.output import OutputFolder
 from pipelines.job import Job, ScenesJob
-from pipelines.jobfile import Source
 from pipelines.measure import Rehearsal
-from pipelines.output import OutputFolder
 from pipelines.progress import duration
 
 

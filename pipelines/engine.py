@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from models.checkpoint import CheckpointError, Description, describe, load
 from pipelines.estimate import Estimate, Output, Rendered, calls
+from pipelines.files.provenance import computed, inputs
 from pipelines.job import Job, require_built
 from pipelines.measure import MOMENT, STEPS, Calls, Clock, PeakMemory, Rehearsal, slope, warm_up
-from pipelines.provenance import computed, inputs
 from pipelines.refusal import Refusal
-from pipelines.scenecache import fingerprint
+from pipelines.story.scenecache import fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,8 @@ from pipelines.refusal import Refusal
 
 if TYPE_CHECKING:
     from models.checkpoint import Description
+    from pipelines.files.media import Pixels
     from pipelines.job import Job
-    from pipelines.media import Pixels
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-    from pipelines.media import Pixels
+    from pipelines.files.media import Pixels
 
 Box = tuple[float, float, float, float]
 

@@ -17,11 +17,11 @@ import numpy as np
 
 from models.plan import Kind, Segment, TokenPlan, grid, middle, words
 from pipelines.estimate import Attachment, Estimate, Output, check_size, estimate, sampling_key
-from pipelines.givenlayers import Parts, read_given
+from pipelines.files.media import Pixels
 from pipelines.job import LayeredJob
-from pipelines.layers import Layer, PixelBox, Stack, paste, psnr, slug, titles
-from pipelines.media import Pixels
 from pipelines.refusal import Refusal
+from pipelines.stack.givenlayers import Parts, read_given
+from pipelines.stack.layers import Layer, PixelBox, Stack, paste, psnr, slug, titles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -286,8 +286,8 @@ def _output(
     job: LayeredJob, parts: Sequence[Pixels], boxes: Sequence[PixelBox], given: Sequence[bool], prompts: PromptEncoder
 ) -> Output:
     """What one job becomes; `parts` are composite, background and layers, [H, W, 4] each."""
-    from pipelines.layerfiles import openraster, psd
-    from pipelines.output import inside_of
+    from pipelines.files.output import inside_of
+    from pipelines.stack.layerfiles import openraster, psd
 
     composite, *rest = parts
     prompted = (None, *(layer.prompt for layer in job.layers))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from models.checkpoint import Description
     from models.codec import Codec
     from pipelines.engine import Work
-    from pipelines.media import Pixels
+    from pipelines.files.media import Pixels
 
 CHUNK = 4  # frames in the autoencoder at once
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from models.codec import Codec
     from models.plan import TokenPlan
-    from pipelines.media import Pixels
+    from pipelines.files.media import Pixels
 
 Clock = Callable[[], float]
 Seen = Callable[[Callable[[], "Tensor"]], None]  # is handed what makes the estimate [B, N, C], and may leave it unmade

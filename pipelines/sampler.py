@@ -19,8 +19,8 @@ from models.plan import TokenPlan
 
 if TYPE_CHECKING:
     from pipelines.engine import Work
+    from pipelines.files.media import Pixels
     from pipelines.job import Job
-    from pipelines.media import Pixels
     from pipelines.preview import Seen
 
 Progress = Callable[[int, int], bool]

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.plan import Segment, TokenPlan, grid, words
-from pipelines.continuation import Earlier, read_earlier
 from pipelines.estimate import Estimate, Output, check_size, estimate, frame_notes
+from pipelines.files.output import versions
 from pipelines.job import ScenesJob
-from pipelines.output import versions
-from pipelines.scenecache import SceneCache, Stored, fingerprint
-from pipelines.transitions import Transition, into, join, starts_of
+from pipelines.story.continuation import Earlier, read_earlier
+from pipelines.story.scenecache import SceneCache, Stored, fingerprint
+from pipelines.story.transitions import Transition, into, join, starts_of
 
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint, Description
     from pipelines.engine import Work
-    from pipelines.reuse import Slot
+    from pipelines.story.reuse import Slot
 
 PRIMED = 4  # frames that a shot without cuts is gone on from, under its next prompt
 
@@ -203,8 +203,8 @@ def render(work: Work, jobs: Sequence[ScenesJob]) -> list[Output]:
 
 
 def _render(work: Work, job: ScenesJob) -> Output:
-    from pipelines import reuse
-    from pipelines.stage import Stage
+    from pipelines.story import reuse
+    from pipelines.story.stage import Stage
 
     story = Story(job, read_earlier(job))
     cache = SceneCache(work.cache / "scenes") if work.cache else None

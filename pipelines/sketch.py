@@ -20,7 +20,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from models.codec import Codec
-    from pipelines.media import Pixels
+    from pipelines.files.media import Pixels
 
 COARSE = 4  # coarse pixels across a token
 DRAWINGS, SIDE = 32, 128  # how many the map is fitted to, and their pixels across

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.queue import Queue
+from pipelines.queue.queue import Queue
 from tests.paced import PacedEngine, over, state, text, until, working
 
 

@@ -19,11 +19,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines import keeper
+from pipelines.files.kept import KEPT
 from pipelines.job import Job
-from pipelines.kept import KEPT
-from pipelines.queue import INTERRUPTED, Queue
-from pipelines.worker import main as work
+from pipelines.queue import keeper
+from pipelines.queue.queue import INTERRUPTED, Queue
+from pipelines.queue.worker import main as work
 from tests.paced import PacedEngine, text, until
 from tests.test_help import ROOT
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pipelines.estimate import Rendered
 from pipelines.job import Job, parse
-from pipelines.queue import Queue, Row
-from pipelines.worker import serve
+from pipelines.queue.queue import Queue, Row
+from pipelines.queue.worker import serve
 from tests.fakes import FakeEngine
 
 PATIENCE = 60.0  # seconds; how long a loaded machine may take, not how long anything should

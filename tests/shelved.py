@@ -11,7 +11,7 @@ from pathlib import Path
 
 from models.checkpoint import EMBEDDED, WEIGHTS
 from pipelines.refusal import Refusal
-from pipelines.shelf import INDEX
+from pipelines.shelf.shelf import INDEX
 
 NUMBERS = 6  # in each part of a skeleton
 

@@ -18,9 +18,9 @@ from PIL import Image
 import app
 from pipelines.engine import Engine
 from pipelines.estimate import Attachment, Rendered
+from pipelines.files.media import read_picture, write_picture, write_video
 from pipelines.job import Job, LayeredJob, LayoutJob, Refusal, ScenesJob, TextJob
-from pipelines.media import read_picture, write_picture, write_video
-from pipelines.queue import Queue
+from pipelines.queue.queue import Queue
 from tests.paced import PATIENCE, PacedEngine, free_port, working
 
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import audio
-from pipelines.audio import Sound, mono16k, read_audio
-from pipelines.media import MediaError, read_clip, read_recipe, write_video
-from pipelines.soundtrack import Soundtrack
+from pipelines.files import audio
+from pipelines.files.audio import Sound, mono16k, read_audio
+from pipelines.files.media import MediaError, read_clip, read_recipe, write_video
+from pipelines.files.soundtrack import Soundtrack
 
 RECIPE: dict[str, Any] = {"job": {"task": "dubbing"}}
 NTSC = Fraction(30_000, 1001)

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from pipelines import atomic, cli, output
+from pipelines import cli
 from pipelines.batch import words_of
+from pipelines.files import atomic, output
+from pipelines.files.media import read_picture, read_recipe
 from pipelines.job import parse
-from pipelines.media import read_picture, read_recipe
 from pipelines.progress import BAR, Progress
 from tests.fakes import FakeEngine, groups
 

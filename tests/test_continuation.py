@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from pipelines import cli
-from pipelines.continuation import LOOKBACK, read_earlier
 from pipelines.engine import Engine, groups
+from pipelines.files.media import read_clip, read_picture, write_picture, write_video
 from pipelines.job import Refusal, parse, recipe
-from pipelines.media import read_clip, read_picture, write_picture, write_video
+from pipelines.story.continuation import LOOKBACK, read_earlier
 from tests.story import PROMPTS, asked, render, scenes, story
 
 

@@ -18,8 +18,8 @@ import pytest
 from pipelines import cli
 from pipelines.chat import Endpoint, NoAnswer, endpoint_of, named_endpoint, read_endpoint
 from pipelines.designer import Proposal, propose
+from pipelines.files.yamlfile import documents
 from pipelines.job import Refusal, parse
-from pipelines.yamlfile import documents
 from tests.test_help import HEAVY, loaded_by
 
 SQUARE = (128, 128)

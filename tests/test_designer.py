@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.designer import Proposal, Task, propose
+from pipelines.files.yamlfile import documents
 from pipelines.job import MAX_PARTS, Refusal, parse
-from pipelines.yamlfile import documents
 from tests.test_help import HEAVY, loaded_by
 
 SQUARE = (128, 128)

@@ -12,7 +12,7 @@ import torch
 from models.checkpoint import EMBEDDED, describe
 from pipelines.cli import main
 from pipelines.engine import Engine
-from pipelines.jobfile import read_jobs
+from pipelines.files.jobfile import read_jobs
 from training.evaluate import drawer
 from training.papercut import World
 

@@ -11,9 +11,9 @@ import pytest
 
 from pipelines.engine import Engine
 from pipelines.estimate import Rendered
+from pipelines.files.media import read_clip as read_video
+from pipelines.files.media import read_picture
 from pipelines.job import Job, ScenesJob, TextJob
-from pipelines.media import read_clip as read_video
-from pipelines.media import read_picture
 from training.evaluate_clips import evaluate_extensions, evaluate_scenes, evaluate_video
 from training.evaluate_masked import GREY, KINDS, Case, Kind, evaluate_masked, masked_cases, seam
 from training.papercut import World

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import cli, expand, wildcards
-from pipelines.expand import draw, escape, parse_template, rows
-from pipelines.fieldpath import NUMBERS, place_of, value_at, with_value
+from pipelines import cli
+from pipelines.expansion import expand, wildcards
+from pipelines.expansion.expand import draw, escape, parse_template, rows
+from pipelines.expansion.fieldpath import NUMBERS, place_of, value_at, with_value
+from pipelines.expansion.wildcards import Wildcards
+from pipelines.files.jobfile import read_jobs
 from pipelines.job import KINDS, ScenePart, parse
-from pipelines.jobfile import read_jobs
 from pipelines.refusal import Refusal, Refused, field_of
-from pipelines.wildcards import Wildcards
 from tests.fakes import FakeEngine, groups
 
 SIGNS = st.text(alphabet="{}|_\\ab1. $", max_size=40) | st.text(max_size=40)

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import cli, job
-from pipelines.grid import Axis, Grid, grid_of, read_grid
-from pipelines.gridpage import export, page
+from pipelines.expansion.wildcards import Wildcards
+from pipelines.grid.grid import Axis, Grid, grid_of, read_grid
+from pipelines.grid.page import export, page
 from pipelines.refusal import Refusal, Refused
-from pipelines.wildcards import Wildcards
 from tests.fakes import FakeEngine, groups
 
 JOB: dict[str, Any] = {"task": "text", "prompt": "a red ring", "size": [16, 16], "steps": 1, "name": "g"}

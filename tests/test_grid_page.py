@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from pipelines.gridstore import GridStore, rows_of
+from pipelines.grid.store import GridStore, rows_of
 from pipelines.job import parse
-from pipelines.queue import Queue
+from pipelines.queue.queue import Queue
 from tests.paced import over, text, until, working
 from tests.staged import StagedEngine, picture
 from tests.test_presets_page import called, form_of, listener, page_of, values
@@ -261,7 +261,7 @@ def test_a_link_among_the_outputs_is_not_packed(studio: Studio, tmp_path: Path) 
 
 @given(st.text(max_size=40), st.text(max_size=20))
 def test_words_in_a_grid_are_never_markup(words: str, name: str) -> None:
-    from pipelines.grid import Axis, Grid
+    from pipelines.grid.grid import Axis, Grid
 
     try:
         grid = Grid({**text("x").model_dump(mode="json"), "name": None}, (Axis("prompt", (f"<script>{words}", "b")),))

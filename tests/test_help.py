@@ -27,7 +27,7 @@ def test_help_loads_nothing_but_the_standard_library(words: list[str]) -> None:
 
 
 def test_the_schema_and_job_files_load_nothing_heavy() -> None:
-    code = "from pipelines.jobfile import read_jobs; read_jobs(['assets/examples/demo.yaml'])"
+    code = "from pipelines.files.jobfile import read_jobs; read_jobs(['assets/examples/demo.yaml'])"
     assert loaded_by(code) & (HEAVY | {"numpy", "PIL"}) == set()
 
 

@@ -19,16 +19,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines import historyfile
-from pipelines.bin import Bin
 from pipelines.estimate import Attachment, Rendered
-from pipelines.history import History, HistoryError, Search
+from pipelines.files.media import MAX_PIXELS
+from pipelines.files.output import OutputFolder, inside_of
+from pipelines.history import database as database
+from pipelines.history.bin import Bin
+from pipelines.history.history import History, HistoryError, Search
+from pipelines.history.thumbs import Thumbs
 from pipelines.job import Refusal, parse
-from pipelines.layerfiles import psd
-from pipelines.layers import Layer, Stack
-from pipelines.media import MAX_PIXELS
-from pipelines.output import OutputFolder, inside_of
-from pipelines.thumbs import Thumbs
+from pipelines.stack.layerfiles import psd
+from pipelines.stack.layers import Layer, Stack
 
 LAYERED = {"task": "layered", "layers": [{"box": [0, 0, 1, 1], "prompt": "a green ring"}]}
 SCENES = {
@@ -198,7 +198,7 @@ def searched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     os.utime(tmp_path / "tale.json", (2000, 2000))
     with pytest.MonkeyPatch.context() as patch:
         if not request.param:
-            patch.setattr(historyfile, "has_index", lambda db: False)
+            patch.setattr(database, "has_index", lambda db: False)
         history = History(tmp_path)
     history.refresh()
     history.annotate(id_of(history, "one"), rating=5, tags=["Best", "for print"], note="see the unicorn")
@@ -334,7 +334,7 @@ def test_the_kind_of_index_may_change(tmp_path: Path, monkeypatch: pytest.Monkey
     for there in (True, False, True):
         with monkeypatch.context() as patch:
             if not there:
-                patch.setattr(historyfile, "has_index", lambda db: False)
+                patch.setattr(database, "has_index", lambda db: False)
             history = History(tmp_path)
             history.refresh()
             assert stems(history, text="circle") == ["one"]

@@ -23,12 +23,12 @@ from starlette.testclient import TestClient
 
 import app
 from pipelines.estimate import Rendered
-from pipelines.history import History, Search
+from pipelines.files.output import OutputFolder
+from pipelines.history.history import History, Search
+from pipelines.history.reproductions import MOST, Again, Reproductions, Verdict
 from pipelines.job import parse
-from pipelines.output import OutputFolder
-from pipelines.queue import Queue
-from pipelines.reproductions import MOST, Again, Reproductions, Verdict
-from pipelines.worker import answer
+from pipelines.queue.queue import Queue
+from pipelines.queue.worker import answer
 from tests.paced import free_port, over, text, until, working
 from tests.staged import StagedEngine, picture
 from tests.test_history import output, story

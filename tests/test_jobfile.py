@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import jobfile
+from pipelines.files import jobfile
+from pipelines.files.jobfile import Source, read_jobs
 from pipelines.job import TextJob
-from pipelines.jobfile import Source, read_jobs
 from pipelines.refusal import Refused
 
 GOOD = "task: text\nprompt: a red circle on a white background\n"

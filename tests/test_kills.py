@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.output import OutputFolder
-from pipelines.queue import Queue
+from pipelines.files.output import OutputFolder
+from pipelines.queue.queue import Queue
 from tests.kills import JOBS, Killer, jobs, outputs
 from tests.paced import PacedEngine, over, text, working
 

@@ -24,10 +24,10 @@ from models.plan import TokenPlan
 from pipelines.cli import main
 from pipelines.engine import Engine, groups
 from pipelines.estimate import Rendered
+from pipelines.files.media import read_picture
 from pipelines.job import LayeredJob, parse
 from pipelines.layered import _decode, _encode, cover, layered_plan
-from pipelines.layers import Layer, Stack, largest_gap, opaque, paste, psnr
-from pipelines.media import read_picture
+from pipelines.stack.layers import Layer, Stack, largest_gap, opaque, paste, psnr
 from training.papercut import World, render
 
 SIZE = (96, 64)  # pixels across and down: 6 x 4 tokens

@@ -19,11 +19,11 @@ from psd_tools import PSDImage
 from psd_tools.constants import BlendMode
 
 from pipelines.estimate import Attachment, Rendered
+from pipelines.files.output import OutputFolder, inside_of
+from pipelines.files.recipe import MediaError, read_recipe
 from pipelines.job import LayeredJob, parse
-from pipelines.layerfiles import MAX_PSD_SIDE, openraster, psd
-from pipelines.layers import EQUAL, Layer, Stack, largest_gap, opaque, paste, psnr, slug, titles
-from pipelines.output import OutputFolder, inside_of
-from pipelines.recipe import MediaError, read_recipe
+from pipelines.stack.layerfiles import MAX_PSD_SIDE, openraster, psd
+from pipelines.stack.layers import EQUAL, Layer, Stack, largest_gap, opaque, paste, psnr, slug, titles
 
 RECIPE = {"diorama": "1", "job": {"task": "layered", "prompt": 'a <b> & "c" é\u0001\ud55c'}}
 MAGICK = shutil.which("magick")
@@ -339,7 +339,7 @@ def test_what_a_kill_left_behind_is_taken_over_by_the_same_job(
         left[0] -= 1
         real(*words)
 
-    from pipelines import output
+    from pipelines.files import output
 
     for name in ("write_bytes", "write_picture", "write_record"):
         real = getattr(output, name)

@@ -20,10 +20,10 @@ from models.siamese import SiameseBranch
 from pipelines import cli
 from pipelines.engine import Engine, groups
 from pipelines.estimate import Rendered
+from pipelines.files.media import read_picture, read_recipe
 from pipelines.framed import colour_of, framed
 from pipelines.job import LayoutJob, Refusal, parse
 from pipelines.layout import TokenBox, layout_plan, token_box
-from pipelines.media import read_picture, read_recipe
 from pipelines.obeyed import evaluations, judge, judged_tokens, rivals
 from pipelines.sampler import Cancelled
 from pipelines.text import text_plan
@@ -339,7 +339,7 @@ def test_a_layout_is_written_with_its_boxes_and_its_record(
 
 
 def test_the_examples_are_jobs_of_the_embedded_checkpoint() -> None:
-    from pipelines.jobfile import read_jobs
+    from pipelines.files.jobfile import read_jobs
 
     jobs = [source.job for source in read_jobs([EXAMPLES / "layout.yaml"])]
     assert len(jobs) >= 2 and all(isinstance(one, LayoutJob) for one in jobs)

@@ -24,9 +24,9 @@ from pipelines.canvas import Canvas, kept, read_canvas
 from pipelines.cli import main
 from pipelines.engine import Engine, groups
 from pipelines.estimate import Rendered
+from pipelines.files.media import read_clip, read_picture, read_recipe, write_video
 from pipelines.job import MaskedJob, Refusal, parse
 from pipelines.masked import masked_plan
-from pipelines.media import read_clip, read_picture, read_recipe, write_video
 from tests.test_media import sound, video
 from training.papercut import World, render
 

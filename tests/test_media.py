@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines import atomic, media, recipe
-from pipelines.media import (
+from pipelines.files import atomic, media, recipe
+from pipelines.files.media import (
     MediaError,
     is_clip,
     is_exact,
@@ -138,7 +138,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
 def test_a_process_killed_while_it_writes_leaves_nothing_under_the_final_name(tmp_path: Path, moment: str) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from pipelines import atomic\n"
+        "import os, signal, sys; from pathlib import Path; from pipelines.files import atomic\n"
         f"atomic.os.{moment} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "atomic.write_bytes(Path(sys.argv[1]), b'x' * 100_000)"
     )

@@ -11,12 +11,12 @@ import gradio as gr
 import pytest
 
 from models.checkpoint import describe
-from pipelines.hub import Fetcher, Fetching, Plan
-from pipelines.loaded import State
-from pipelines.queue import Queue
+from pipelines.history.restore import restore
+from pipelines.queue.loaded import State
+from pipelines.queue.queue import Queue
 from pipelines.refusal import Refusal
-from pipelines.restore import restore
-from pipelines.shelf import Shelf, Shelved
+from pipelines.shelf.hub import Fetcher, Fetching, Plan
+from pipelines.shelf.shelf import Shelf, Shelved
 from tests.paced import until
 from tests.shelved import KLEIN, FakeHub, skeleton
 from tests.staged import StagedEngine

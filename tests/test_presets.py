@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.expansion.presets import _LEAST, BARRED, CONTENT, Preset, Presets
 from pipelines.job import KINDS, parse, recipe
-from pipelines.presets import _LEAST, BARRED, CONTENT, Preset, Presets
 from pipelines.refusal import Refusal
 from tests.test_help import HEAVY, loaded_by
 
@@ -40,7 +40,10 @@ def put(presets: Presets, name: str, text: str | bytes) -> Path:
 
 
 def test_presets_expansion_and_grids_load_nothing_heavy() -> None:
-    code = "import pathlib, pipelines.grid; from pipelines.presets import Presets; Presets(pathlib.Path('x')).all()"
+    code = (
+        "import pathlib, pipelines.grid.grid; "
+        "from pipelines.expansion.presets import Presets; Presets(pathlib.Path('x')).all()"
+    )
     assert loaded_by(code) & (HEAVY | {"numpy", "PIL"}) == set()
 
 

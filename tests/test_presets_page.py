@@ -11,11 +11,11 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from pipelines.expansion.presets import FOLDER, Presets
+from pipelines.expansion.wildcards import Wildcards
 from pipelines.job import parse
-from pipelines.presets import FOLDER, Presets
-from pipelines.queue import Queue
+from pipelines.queue.queue import Queue
 from pipelines.refusal import Refusal
-from pipelines.wildcards import Wildcards
 from tests.paced import over, working
 from tests.staged import StagedEngine
 from ui import expansion, keys, layered, layout, masked, scenes

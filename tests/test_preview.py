@@ -19,13 +19,13 @@ from pipelines.engine import Engine
 from pipelines.job import Job, parse
 from pipelines.layered import layered_plan
 from pipelines.masked import masked_plan
-from pipelines.peephole import FOLDER, LOOKED, Peephole
 from pipelines.preview import EVERY, SHARE, Preview, shown, webp
-from pipelines.queue import Queue
+from pipelines.queue.peephole import FOLDER, LOOKED, Peephole
+from pipelines.queue.queue import Queue
+from pipelines.queue.worker import SMALLEST, Watch
 from pipelines.sampler import Guidance, build_scheduler, sample
 from pipelines.sketch import COARSE, coarse, drawings, fit, sketch_of
 from pipelines.text import text_plan
-from pipelines.worker import SMALLEST, Watch
 from tests.fakes import FakeEngine
 from tests.paced import over, text, working
 from training.papercut import World, render

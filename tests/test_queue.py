@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.job import parse
-from pipelines.queue import FILE, INTERRUPTED, Queue, QueueError
+from pipelines.queue.queue import FILE, INTERRUPTED, Queue, QueueError
 from pipelines.refusal import Refusal
 from tests.paced import state, text
 from tests.test_help import HEAVY, loaded_by
@@ -634,4 +634,7 @@ def test_what_is_asked_often_costs_the_same_in_a_long_queue(tmp_path: Path) -> N
 
 
 def test_the_queue_loads_nothing_heavy() -> None:
-    assert loaded_by("import pipelines.queue, pipelines.worker, pipelines.keeper") & (HEAVY | {"numpy"}) == set()
+    assert (
+        loaded_by("import pipelines.queue.queue, pipelines.queue.worker, pipelines.queue.keeper") & (HEAVY | {"numpy"})
+        == set()
+    )

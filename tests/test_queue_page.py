@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.job import parse
-from pipelines.queue import INTERRUPTED, MOST_PRIORITY, Queue, Row
+from pipelines.queue.queue import INTERRUPTED, MOST_PRIORITY, Queue, Row
 from tests.paced import state, text
 from tests.staged import StagedEngine
 from ui.page import build

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from pipelines.estimate import Rendered
+from pipelines.files.media import read_picture, write_picture
+from pipelines.files.output import OutputFolder
+from pipelines.files.provenance import content_of
+from pipelines.history.reproduce import UNEXPLAINED, reproduce
+from pipelines.history.reproductions import EQUAL
 from pipelines.job import Job, Refusal, parse
-from pipelines.media import read_picture, write_picture
-from pipelines.output import OutputFolder
-from pipelines.provenance import content_of
-from pipelines.reproduce import UNEXPLAINED, reproduce
-from pipelines.reproductions import EQUAL
-from pipelines.scenecache import digest
+from pipelines.story.scenecache import digest
 from tests.fakes import FakeEstimate
 
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.estimate import Attachment, Rendered
+from pipelines.files.output import OutputFolder, inside_of
+from pipelines.history.restore import Restored, model_is_here, restore, use, within
 from pipelines.job import Job, Refusal, parse, recipe
-from pipelines.layerfiles import openraster, psd
-from pipelines.layers import Layer, Stack
-from pipelines.output import OutputFolder, inside_of
-from pipelines.restore import Restored, model_is_here, restore, use, within
+from pipelines.stack.layerfiles import openraster, psd
+from pipelines.stack.layers import Layer, Stack
 
 TEXT = {"task": "text", "prompt": "a red circle", "seed": 7, "steps": 5, "name": "one", "size": [32, 32]}
 SCENES = {

@@ -15,10 +15,10 @@ import pytest
 
 from pipelines import cli
 from pipelines.engine import Engine, groups
-from pipelines.kept import KEPT
-from pipelines.reuse import story_of
+from pipelines.files.kept import KEPT
 from pipelines.sampler import Cancelled
-from pipelines.scenecache import SceneCache
+from pipelines.story.reuse import story_of
+from pipelines.story.scenecache import SceneCache
 from tests.story import LENGTHS, asked, render, scenes, story
 from tests.test_continuation import noise, save
 from tests.test_help import ROOT

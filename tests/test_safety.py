@@ -28,12 +28,13 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 import app
-from pipelines import cli, media
-from pipelines.audio import read_audio
+from pipelines import cli
 from pipelines.engine import Engine
+from pipelines.files import media
+from pipelines.files.audio import read_audio
+from pipelines.files.media import MediaError, read_clip
 from pipelines.job import parse
-from pipelines.media import MediaError, read_clip
-from pipelines.queue import Queue
+from pipelines.queue.queue import Queue
 from pipelines.refusal import Refusal
 from tests.paced import PATIENCE, free_port
 from tests.staged import StagedEngine, picture, video

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.scenecache import BrokenScene, SceneCache, Stored, digest, fingerprint
+from pipelines.story.scenecache import BrokenScene, SceneCache, Stored, digest, fingerprint
 
 
 def scene(seed: int = 0, frames: int = 2) -> Stored:

@@ -15,8 +15,8 @@ from models.attention import compile_plan
 from models.checkpoint import EMBEDDED
 from models.plan import TokenPlan
 from pipelines.engine import Engine, groups
+from pipelines.files.jobfile import read_jobs
 from pipelines.job import Refusal, ScenesJob, parse
-from pipelines.jobfile import read_jobs
 from pipelines.sampler import Cancelled
 from pipelines.scenes import PRIMED, context_of, scenes_plan, shot_plan
 from pipelines.text import text_plan

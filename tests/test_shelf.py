@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 import app
 from models.checkpoint import WEIGHTS
 from pipelines import cli
-from pipelines.hub import Fetcher, HuggingFace, Plan, wanted
-from pipelines.loaded import Loaded, State
-from pipelines.queue import Queue
+from pipelines.queue.loaded import Loaded, State
+from pipelines.queue.queue import Queue
 from pipelines.refusal import Refusal
-from pipelines.shelf import FILE, Shelf
-from pipelines.shelftable import bytes_of, count_of
+from pipelines.shelf.hub import Fetcher, HuggingFace, Plan, wanted
+from pipelines.shelf.shelf import FILE, Shelf
+from pipelines.shelf.table import bytes_of, count_of
 from tests.fakes import FakeEngine
 from tests.paced import over, text, until, working
 from tests.shelved import KLEIN, NUMBERS, FakeHub, cache, poison, skeleton
@@ -104,10 +104,13 @@ def test_memory_grows_with_the_size_and_is_told_only_for_sizes_that_are_drawn(sh
 
 def test_the_shelf_loads_nothing_heavy() -> None:
     code = (
-        "from pathlib import Path\nfrom pipelines.shelf import Shelf\nassert Shelf(Path('x')).items()[0].memory(64, 64)"
+        "from pathlib import Path; from pipelines.shelf.shelf import Shelf; "
+        "assert Shelf(Path('x')).items()[0].memory(64, 64)"
     )
     assert not loaded_by(code) & HEAVY
-    assert not loaded_by("import pipelines.hub, pipelines.loaded, pipelines.peephole") & (HEAVY | {"huggingface_hub"})
+    assert not loaded_by("import pipelines.shelf.hub, pipelines.queue.loaded, pipelines.queue.peephole") & (
+        HEAVY | {"huggingface_hub"}
+    )
 
 
 # ------------------------------------------------------------ the list of folders

@@ -15,7 +15,7 @@ from gradio_client import Client
 
 import app
 from pipelines.job import parse
-from pipelines.queue import Queue
+from pipelines.queue.queue import Queue
 from tests.paced import PATIENCE, PacedEngine, free_port, over, text, until, working
 from tests.test_help import loaded_by
 from ui.files import stored

@@ -24,9 +24,9 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from pipelines.files.media import read_picture
 from pipelines.job import MAX_PARTS, Refusal, parse, recipe
-from pipelines.media import read_picture
-from pipelines.queue import Queue, Row
+from pipelines.queue.queue import Queue, Row
 from tests.paced import over, text, working
 from tests.staged import StagedEngine, picture, video
 from tests.test_help import loaded_by

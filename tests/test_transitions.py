@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.transitions import Transition, alone, join, starts_of
+from pipelines.story.transitions import Transition, alone, join, starts_of
 
 kinds = st.sampled_from(["cut", "crossfade", "black"])
 

@@ -17,9 +17,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
+from pipelines.files.media import read_clip, read_picture
 from pipelines.job import SIDE_STEP, Refusal, parse
-from pipelines.media import read_clip, read_picture
-from pipelines.queue import Queue
+from pipelines.queue.queue import Queue
 from tests.staged import picture, video
 from ui import uploads as module
 from ui.guard import Guard

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from pipelines.queue import Queue
+from pipelines.queue.queue import Queue
 from tests.paced import text
 from ui import files
 from ui.within import opened

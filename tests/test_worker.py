@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from pipelines import output
 from pipelines.estimate import Rendered
+from pipelines.files import output
+from pipelines.files.media import read_recipe
 from pipelines.job import Job, TextJob
-from pipelines.keeper import Keeper
-from pipelines.media import read_recipe
-from pipelines.queue import INTERRUPTED, Queue, Row
-from pipelines.worker import SMALLER, STOPPED, hold, out_of_memory
+from pipelines.queue.keeper import Keeper
+from pipelines.queue.queue import INTERRUPTED, Queue, Row
+from pipelines.queue.worker import SMALLER, STOPPED, hold, out_of_memory
 from tests.fakes import FakeEngine
 from tests.paced import PacedEngine, over, state, text, until, working
 from tests.test_help import ROOT
@@ -34,7 +34,7 @@ NO_MEMORY = "there was not enough memory for it; make it smaller or shorter"
 def start(folder: Path, pace: float) -> subprocess.Popen[bytes]:
     """A worker process with an engine that takes its time."""
     code = (
-        "import sys; from pipelines.worker import main; from tests.paced import PacedEngine; "
+        "import sys; from pipelines.queue.worker import main; from tests.paced import PacedEngine; "
         f"sys.exit(main([{str(folder)!r}], PacedEngine({pace})))"
     )
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE)
@@ -193,7 +193,7 @@ def test_the_engine_renders_in_smaller_chunks_when_torch_itself_has_no_memory(
 
     from models.codec import Codec
     from pipelines.engine import Engine
-    from pipelines.media import read_clip
+    from pipelines.files.media import read_clip
 
     queue, engine = Queue(tmp_path), Engine("cpu")
     vae = type(engine.checkpoint(str(tiny)).codec.vae)
@@ -360,7 +360,7 @@ def test_a_folder_has_one_worker_and_the_other_waits(tmp_path: Path) -> None:
 
 def test_a_folder_that_can_not_be_served_is_told_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    words = [sys.executable, "-m", "pipelines.worker", str(tmp_path / "file")]
+    words = [sys.executable, "-m", "pipelines.queue.worker", str(tmp_path / "file")]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.output import OutputFolder
+from pipelines.files.output import OutputFolder
 from training.clips import cuts, read_clip, read_story
 from training.judging import CLIP_ATTRIBUTES, ClipVerdict, StoryVerdict, judge_clip, judge_story
 from training.pixels import Pixels

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.history import Entry, Search
+from pipelines.history.history import Entry, Search
 from pipelines.refusal import Refusal
 from ui.past import Past, past
 from ui.result import png_frames

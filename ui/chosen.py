@@ -11,8 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.history import Entry
-from pipelines.reproductions import Reproduction
+from pipelines.history.history import Entry
+from pipelines.history.reproductions import Reproduction
 from ui.past import Past
 from ui.result import facts, prompt
 from ui.studio import Studio

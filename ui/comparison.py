@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from pipelines.compare import Comparison, Difference
-from pipelines.history import Entry
+from pipelines.history.compare import Comparison, Difference
+from pipelines.history.history import Entry
 from ui.fields import label_of
 from ui.files import address
 from ui.past import Past

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from pipelines.job import DEFAULT_FPS, Job, parse
-from pipelines.queue import Row, State
+from pipelines.queue.queue import Row, State
 from pipelines.refusal import Refusal
 from ui import expansion, levels
 from ui.fields import DEEP, Form, Unfinished, refused

@@ -1,6 +1,6 @@
 """Many jobs of one form: what the lists in its texts stand for, told before Render is pressed.
 
-What `{a|b}` and `__name__` mean is said in `pipelines/expand.py`; here a page asks for it, within bounds.
+What `{a|b}` and `__name__` mean is said in `pipelines/expansion/expand.py`; here a page asks for it, within bounds.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines import expand
-from pipelines.expand import KEY, Row
-from pipelines.fieldpath import place_of, value_at
+from pipelines.expansion import expand
+from pipelines.expansion.expand import KEY, Row
+from pipelines.expansion.fieldpath import place_of, value_at
+from pipelines.expansion.wildcards import FOLDER, Wildcards
 from pipelines.progress import duration
 from pipelines.refusal import Refusal, shown
-from pipelines.wildcards import FOLDER, Wildcards
 from ui.fields import label_of, whole
 
 MOST = 500  # jobs of one press

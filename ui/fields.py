@@ -14,9 +14,9 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.expand import PARTS as LISTS
-from pipelines.expand import TEXTS
-from pipelines.expand import escape as braced
+from pipelines.expansion.expand import PARTS as LISTS
+from pipelines.expansion.expand import TEXTS
+from pipelines.expansion.expand import escape as braced
 from pipelines.job import KINDS
 from pipelines.refusal import Refusal
 

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from pipelines.history import History
-from pipelines.queue import Queue, Row
+from pipelines.history.history import History
+from pipelines.queue.queue import Queue, Row
 from ui.past import HEADERS, Past, past, thumbnails
 from ui.within import OpenFile, opened
 

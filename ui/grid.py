@@ -1,7 +1,7 @@
 """The Grid tab: a job with up to three of its fields set against each other, rendered as one batch of the queue.
 
-How a grid is written and what its cells are is `pipelines/grid.py`'s. Queued grids are kept (`gridstore.py`), so the
-page may be closed while one fills; its table is `gridtable.py`'s.
+How a grid is written and what its cells are is `pipelines/grid/grid.py`'s. Queued grids are kept (`grid/store.py`), so
+the page may be closed while one fills; its table is `gridtable.py`'s.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.expand import TEXTS
-from pipelines.fieldpath import place_of
-from pipelines.grid import STEM, Grid, grid_of
-from pipelines.gridstore import GridStore, rows_of
+from pipelines.expansion.expand import TEXTS
+from pipelines.expansion.fieldpath import place_of
+from pipelines.files.record import FILES, files_named
+from pipelines.files.yamlfile import documents
+from pipelines.grid.grid import STEM, Grid, grid_of
+from pipelines.grid.store import GridStore, rows_of
 from pipelines.job import Job, parse, recipe
 from pipelines.progress import duration
-from pipelines.record import FILES, files_named
 from pipelines.refusal import Refusal
-from pipelines.yamlfile import documents
 from ui import expansion, gridfiles, wire
 from ui.desk import Desk
 from ui.fields import Form, label_of, refused

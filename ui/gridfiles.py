@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from pipelines.gridpage import page
-from pipelines.gridstore import GridStore, Kept, rows_of
-from pipelines.queue import Queue
+from pipelines.grid.page import page
+from pipelines.grid.store import GridStore, Kept, rows_of
+from pipelines.queue.queue import Queue
 from ui.past import HEADERS
 from ui.within import opened
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from html import escape
 
 from pipelines.batch import words_of
-from pipelines.grid import Axis, Cell, Grid
-from pipelines.queue import Row
+from pipelines.grid.grid import Axis, Cell, Grid
+from pipelines.queue.queue import Row
 from ui.files import address
 from ui.result import is_video
 

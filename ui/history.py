@@ -14,11 +14,11 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.annotation import MOST_RATING
-from pipelines.compare import differences
-from pipelines.history import Page, Search
+from pipelines.files.media import MediaError
+from pipelines.history.annotation import MOST_RATING
+from pipelines.history.compare import differences
+from pipelines.history.history import Page, Search
 from pipelines.job import KINDS
-from pipelines.media import MediaError
 from pipelines.refusal import Refusal
 from ui.chosen import VERDICT, about, buttons, open_to, verdict
 from ui.comparison import COMPARE, compared, measured, one_taken

@@ -42,7 +42,9 @@ def _job() -> Rows:
 
 
 def _files() -> Rows:
-    from pipelines import expand, grid, jobfile, presets, wildcards
+    from pipelines.expansion import expand, presets, wildcards
+    from pipelines.files import jobfile
+    from pipelines.grid import grid
 
     yield "a file of jobs", f"{_size(jobfile.MAX_BYTES)}, nested {jobfile.MAX_DEPTH} levels deep"
     yield "jobs in one call", f"{jobfile.MAX_DOCUMENTS:,}"
@@ -53,7 +55,7 @@ def _files() -> Rows:
 
 
 def _media() -> Rows:
-    from pipelines import audio, media, recipe
+    from pipelines.files import audio, media, recipe
 
     yield "kinds of pictures", f"{', '.join(media.PICTURES)}"
     yield "a picture, and a frame of a video", f"{media.MAX_PIXELS:,} pixels"

@@ -1,4 +1,4 @@
-"""The user's lists of words, for `__name__` in prompts: chosen, written, deleted (see `pipelines/wildcards.py`)."""
+"""The user's lists of words, for `__name__` in prompts: chosen, written, deleted (`expansion/wildcards.py`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.expansion.wildcards import FOLDER, MAX_LIST_BYTES, Wildcards, delete_list, save_list
 from pipelines.refusal import Refusal
-from pipelines.wildcards import FOLDER, MAX_LIST_BYTES, Wildcards, delete_list, save_list
 from ui.fields import DEEP, refused
 from ui.settings import quick
 

@@ -13,11 +13,11 @@ from typing import Any
 import gradio as gr
 
 from models.checkpoint import Description
-from pipelines.hub import Fetching, Plan
-from pipelines.loaded import State
+from pipelines.queue.loaded import State
 from pipelines.refusal import Refusal
-from pipelines.shelf import Shelved
-from pipelines.shelftable import bytes_of, count_of
+from pipelines.shelf.hub import Fetching, Plan
+from pipelines.shelf.shelf import Shelved
+from pipelines.shelf.table import bytes_of, count_of
 from ui.settings import quick
 from ui.studio import Studio
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pipelines.queue import Queue, Row
+from pipelines.queue.queue import Queue, Row
 from ui.result import record
 
 LOOKED_AT = 40  # the latest rows that may tell

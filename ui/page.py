@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.queue import Queue
+from pipelines.queue.queue import Queue
 from ui import (
     boxes,
     canvas,

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from pipelines.history import Entry, History
+from pipelines.history.history import Entry, History
 from ui.within import OpenFile, opened
 
 HEADERS = {

@@ -1,6 +1,6 @@
 """Presets in a tab: choose one and fill its fields in, keep the tab's own settings under a name, rename, delete.
 
-What a preset is, and what it may be called, is `pipelines/presets.py`'s.
+What a preset is, and what it may be called, is `pipelines/expansion/presets.py`'s.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.expansion.presets import BARRED, CONTENT, FOLDER, Preset, Presets
 from pipelines.job import KINDS
-from pipelines.presets import BARRED, CONTENT, FOLDER, Preset, Presets
 from pipelines.refusal import Refusal
 from ui.fields import DEEP, Form, Values, label_of, refused
 from ui.settings import frames_of, quick

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from pipelines.history import Entry
+from pipelines.history.history import Entry
 from ui.past import thumbnail
 
 EMPTY = ("Nothing was rendered yet.", "What you render hangs here.")

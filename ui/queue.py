@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.queue import MOST_PRIORITY, Queue, Row
+from pipelines.queue.queue import MOST_PRIORITY, Queue, Row
 from ui.desk import Desk
 from ui.queuelist import counted, drawn, movable
 from ui.queuescript import SCRIPT, SHELL, SHOW_BAR

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from pipelines.queue import MOST_PRIORITY, Queue, Row, Settings, State
+from pipelines.queue.queue import MOST_PRIORITY, Queue, Row, Settings, State
 from ui.result import kind, prompt
 from ui.status import PAUSED_ITSELF, WORDS, bar, how_far, interrupted
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from pipelines.annotation import MOST_NOTE, MOST_RATING, MOST_TAGS
-from pipelines.history import Entry
+from pipelines.history.annotation import MOST_NOTE, MOST_RATING, MOST_TAGS
+from pipelines.history.history import Entry
 
 RATING, NONE, SOME = "Rating", "no stars", "{count} of 5 stars"
 TAGS, TAGS_HINT = "Tags", "such as: best, for the wall"

@@ -1,7 +1,7 @@
 """From an output, or a file of ours that was dropped, back to the fields of its tab, and what could not come back.
 
-What stands in the files is read by `pipelines/restore.py`. Here is how it comes into the fields, and the bar above the
-tabs that says how that went.
+What stands in the files is read by `pipelines/history/restore.py`. Here is how it comes into the fields, and the
+bar above the tabs that says how that went.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.history.restore import PARTS, Mode, restore, use
 from pipelines.refusal import Refusal
-from pipelines.restore import PARTS, Mode, restore, use
 from ui.choice import continued, video_at
 from ui.desk import Desk
 from ui.fields import LABELS, label_of, refused

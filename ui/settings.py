@@ -10,7 +10,7 @@ import gradio as gr
 
 from pipelines.job import DEFAULT_FPS, MAX_CHARACTERS, MAX_FPS, SIDE_STEP
 from pipelines.refusal import Refusal
-from pipelines.shelf import Shelf
+from pipelines.shelf.shelf import Shelf
 from ui.fields import Form, defaults, whole
 
 SIDES = (64, 192)  # pixels; what the embedded checkpoint draws

@@ -9,9 +9,9 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
-from pipelines.peephole import Peephole
 from pipelines.progress import duration
-from pipelines.queue import INTERRUPTED, Row, Settings
+from pipelines.queue.peephole import Peephole
+from pipelines.queue.queue import INTERRUPTED, Row, Settings
 from ui.result import enlarged, facts, picture, prompt, size
 from ui.scenery import EASEL
 

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.history import History
-from pipelines.hub import Fetcher
+from pipelines.history.history import History
+from pipelines.history.reproductions import Reproductions
 from pipelines.job import Job
-from pipelines.loaded import Loaded
-from pipelines.queue import Queue
-from pipelines.reproductions import Reproductions
-from pipelines.shelf import Shelf
+from pipelines.queue.loaded import Loaded
+from pipelines.queue.queue import Queue
+from pipelines.shelf.hub import Fetcher
+from pipelines.shelf.shelf import Shelf
 from ui.pace import Pace
 from ui.uploads import Uploads
 

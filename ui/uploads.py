@@ -30,14 +30,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pipelines.atomic import TEMPORARY, write_bytes
+from pipelines.files.atomic import TEMPORARY, write_bytes
+from pipelines.files.kept import KEPT as HISTORY
+from pipelines.files.media import MediaError, Pixels, is_clip, read_clip, read_picture, write_picture
+from pipelines.files.record import read_record
+from pipelines.history.restore import recipe_in
 from pipelines.job import SIDE_STEP
-from pipelines.kept import KEPT as HISTORY
-from pipelines.media import MediaError, Pixels, is_clip, read_clip, read_picture, write_picture
-from pipelines.queue import Queue
-from pipelines.record import read_record
+from pipelines.queue.queue import Queue
 from pipelines.refusal import Refusal
-from pipelines.restore import recipe_in
 from ui.files import HEADERS
 from ui.settings import SIDES
 from ui.within import OpenFile, opened
@@ -168,7 +168,7 @@ class Uploads:
         return Recipe(id)
 
     def recipe(self, id: str) -> bytes | None:
-        """What `keep_recipe` took in, for `pipelines.restore`."""
+        """What `keep_recipe` took in, for `pipelines.history.restore`."""
         try:
             return (self.folder / id / RECIPE).read_bytes() if ID.fullmatch(id) else None
         except OSError:

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from pipelines.fieldpath import place_of, with_value
+from pipelines.expansion.fieldpath import place_of, with_value
+from pipelines.files.record import files_named
+from pipelines.files.yamlfile import documents
 from pipelines.job import KINDS
-from pipelines.record import files_named
 from pipelines.refusal import Refusal, kind_of, shown
-from pipelines.yamlfile import documents
 from ui.choice import continued, video_at
 from ui.desk import Desk
 from ui.fields import Values, defaults

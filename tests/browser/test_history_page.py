@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from pipelines.estimate import Rendered
-from pipelines.history import History
+from pipelines.files.output import OutputFolder
+from pipelines.history.history import History
 from pipelines.job import parse
-from pipelines.output import OutputFolder
 from tests.browser.conftest import Open, keep, turn_to
 from tests.paced import until
 from tests.staged import Served, _drawn

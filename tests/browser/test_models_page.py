@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.loaded import Loaded
-from pipelines.peephole import Peephole
+from pipelines.queue.loaded import Loaded
+from pipelines.queue.peephole import Peephole
 from tests.browser.conftest import Open, keep, turn_to
 from tests.paced import until
 from tests.shelved import poison, skeleton

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.queue import Queue
+from pipelines.queue.queue import Queue
 from tests.browser.conftest import Open, keep, turn_to
 from tests.paced import over, until
 

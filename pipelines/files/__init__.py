@@ -1,0 +1,1 @@
+"""What is read and written: pictures, videos, sound, files of jobs, and the recipe inside an output."""

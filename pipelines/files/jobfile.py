@@ -1,0 +1,225 @@
+"""Files of jobs: YAML (many documents), JSON (an object or a list), JSON Lines and CSV become checked jobs.
+
+All documents of all files are read and checked before the first job is returned, so a slip in the last one stops the
+call before anything is rendered. The schema of one job is in `job.py`, the columns of a CSV file are `jobtable.py`'s,
+and how a document becomes several jobs is `expand.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.expansion.expand import Row, rows
+from pipelines.expansion.jobtable import TableRow, read_table
+from pipelines.expansion.wildcards import Wildcards
+from pipelines.files.yamlfile import MAX_DEPTH, documents
+from pipelines.job import Job, parse, require_built
+from pipelines.refusal import Refusal, Refused, kind_of
+
+MAX_BYTES = 16 * 2**20
+MAX_DOCUMENTS = 100_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A job and where it came from.
+
+    Attributes:
+        job: the job.
+        file: the file, as it was given.
+        document: the document's number in the file, from 1.
+        expanded_from: what the record tells of the document that became several jobs; None where it is the job itself.
+    """
+
+    job: Job
+    file: str
+    document: int
+    expanded_from: Mapping[str, Any] | None = None
+
+
+def read_jobs(
+    paths: Sequence[str | Path], *, template: str | Path | None = None, wildcards: Wildcards | None = None
+) -> list[Source]:
+    """The jobs of all files, in order.
+
+    Args:
+        paths: job files.
+        template: a job file of one document, which the rows of CSV files fill in; None is an empty one.
+        wildcards: the lists that documents with `expand` may name.
+
+    Raises:
+        Refused: a file can not be read, a document is not a job of this version, or two jobs have one name.
+    """
+    sources: list[Source] = []
+    named: dict[str, Source] = {}
+    base = _template(template, paths) if template is not None else {}
+    for file in map(str, paths):
+        before = len(sources)
+        number = 0
+        value: object = None
+        try:
+            for number, value in enumerate(_values(file), 1):
+                document = value.over(base, number) if isinstance(value, TableRow) else value
+                for row in rows(document, wildcards):
+                    if len(sources) == MAX_DOCUMENTS:
+                        raise Refusal(
+                            "", f"expected at most {MAX_DOCUMENTS:,} documents in one call; render them in parts"
+                        )
+                    job = parse(_named(row, number))
+                    require_built(job)
+                    source = Source(job, file, number, row.expanded_from)
+                    if not isinstance(row.values, Mapping) or row.values.get("name") is not None:
+                        _claim(source, named)
+                    sources.append(source)
+        except _Unreadable as problem:
+            raise Refused(file, problem.document, "", str(problem)) from None
+        except Refusal as refusal:
+            told = value.told(refusal) if isinstance(value, TableRow) else refusal
+            raise Refused(file, number, told.field, told.reason) from None
+        if len(sources) == before:
+            raise Refused(file, 0, "", "expected at least one job, got an empty file; see assets/examples/demo.yaml")
+    return sources
+
+
+def read_values(file: str | Path) -> list[object]:
+    """The documents of a file of plain values, whatever they mean.
+
+    Raises:
+        Refused: the file can not be read, or has no documents.
+    """
+    try:
+        found = list(_values(str(file)))
+    except _Unreadable as problem:
+        raise Refused(str(file), problem.document, "", str(problem)) from None
+    if not found:
+        raise Refused(str(file), 0, "", "expected a document, got an empty file")
+    return found
+
+
+def _template(file: str | Path, paths: Sequence[str | Path]) -> Mapping[str, Any]:
+    if not any(Path(path).suffix.lower() == ".csv" for path in paths):
+        raise Refusal("--template", "is filled in by the rows of a CSV file, and none was given; add one")
+    found = read_values(file)
+    if len(found) != 1 or not isinstance(found[0], Mapping):
+        got = kind_of(found[0]) if len(found) == 1 else f"{len(found)} documents"
+        raise Refused(str(file), 0, "", f"expected one job as the template, got {got}")
+    return found[0]
+
+
+def _named(row: Row, document: int) -> object:
+    """The values of a row, under a name of its own where its document has several."""
+    if not isinstance(row.values, Mapping):
+        return row.values
+    stem = row.values.get("name") or f"{row.values.get('task')}-{document:03d}"
+    name = row.named(stem) if isinstance(stem, str) else None
+    return {**row.values, "name": name} if name else row.values
+
+
+class _Unreadable(ValueError):
+    """The text of a file, or of one `document` of it, is not what its suffix promises."""
+
+    def __init__(self, reason: str, document: int = 0) -> None:
+        super().__init__(reason)
+        self.document = document
+
+
+def _claim(source: Source, named: dict[str, Source]) -> None:
+    """Refuse a name that an earlier job has. Names that differ in case alone are one file on some systems."""
+    if source.job.name is None:
+        return
+    first = named.setdefault(unicodedata.normalize("NFC", source.job.name).casefold(), source)
+    if first is not source:
+        raise Refusal(
+            "name", f"{source.job.name!r} is the name of {first.file}, document {first.document} already; rename one"
+        )
+
+
+def _values(file: str) -> Iterator[object]:
+    readers = {
+        ".yaml": _yaml, ".yml": _yaml, ".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines, ".csv": _csv
+    }  # fmt: skip
+    reader = readers.get(Path(file).suffix.lower())
+    if reader is None:
+        raise _Unreadable(f"expected a file that ends in {', '.join(readers)}; rename it to say what it holds")
+    return reader(_text(file))
+
+
+def _text(file: str) -> str:
+    if "\0" in file:
+        raise _Unreadable("is not a path")
+    try:
+        status = Path(file).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _Unreadable(
+                f"expected a file, got {'a folder' if stat.S_ISDIR(status.st_mode) else 'a special file'}"
+            )
+        with open(file, "rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise _Unreadable("there is no such file; check the path") from None
+    except OSError as error:
+        raise _Unreadable(f"can not be read: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise _Unreadable(f"expected at most {MAX_BYTES // 2**20} MiB, got more; split the file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _Unreadable(
+            f"expected UTF-8 text, got the byte 0x{data[error.start]:02x} at {error.start:,}; save it as UTF-8"
+        ) from None
+
+
+def _yaml(text: str) -> Iterator[object]:
+    number = 0
+    try:
+        for value in documents(text):
+            number += 1
+            yield value
+    except Refusal as refusal:
+        raise _Unreadable(refusal.reason, number + 1) from None
+
+
+def _json(text: str) -> Iterator[object]:
+    if not text.strip():
+        return
+    value = _json_value(text, 0)
+    yield from value if isinstance(value, list) else [value]
+
+
+def _json_lines(text: str) -> Iterator[object]:
+    # Not splitlines(): it also cuts at U+2028, which may stand inside a string.
+    for number, line in enumerate(filter(str.strip, text.split("\n")), 1):
+        yield _json_value(line, number)
+
+
+def _csv(text: str) -> Iterator[object]:
+    try:
+        yield from read_table(text)
+    except Refusal as refusal:
+        raise _Unreadable(refusal.reason) from None
+
+
+def _json_value(text: str, document: int) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise _Unreadable(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}", document) from None
+    except RecursionError:
+        raise _Unreadable(f"is nested deeper than {MAX_DEPTH} levels; a job needs four", document) from None
+    except ValueError as error:  # a key twice, or a number of thousands of digits
+        raise _Unreadable(str(error), document) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"the key {key!r} stands twice; keep one")
+        result[key] = value
+    return result

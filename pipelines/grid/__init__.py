@@ -1,0 +1,1 @@
+"""Grids: fields of one job set against each other, kept and shown as a page."""

@@ -1,0 +1,1 @@
+"""What was rendered: searched, rated, compared, thrown away, restored and reproduced."""

@@ -1,0 +1,1 @@
+"""The queue and the one worker that renders its rows."""

@@ -1,0 +1,1 @@
+"""Layers as pixels and as files."""
