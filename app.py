@@ -46,7 +46,8 @@ def serve(
 
     share = more.pop("share", False)
     alone = _is_loopback(host) and not share and password is None  # a password means that others come, as by a proxy
-    page: gr.Blocks = build(queue, folder, check, by_path=alone, **more)
+    page = build(queue, folder, check, by_path=alone, **more)
+    page.translate()
     page.launch(
         server_name=host,
         server_port=port,

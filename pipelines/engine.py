@@ -186,7 +186,7 @@ class Engine:
                 "batch": len(jobs),
                 **output.record,
             }
-            rendered.append(Rendered(output.frames, record, output.fps, output.attachments))
+            rendered.append(Rendered(output.frames, record, output.fps, output.attachments, output.sound))
         return rendered
 
     def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:

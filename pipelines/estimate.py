@@ -17,7 +17,8 @@ from pipelines.refusal import Refusal
 
 if TYPE_CHECKING:
     from models.checkpoint import Description
-    from pipelines.files.media import Pixels
+    from pipelines.files.media import Frames, Pixels
+    from pipelines.files.soundtrack import Soundtrack
     from pipelines.job import Job
 
 
@@ -59,21 +60,23 @@ class Attachment:
 class Output:
     """What a pipeline made of one job: frames [F, H, W, C] in uint8, warnings, and its own part of the record."""
 
-    frames: Pixels
+    frames: Frames
     warnings: Sequence[str] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     fps: Fraction | None = None  # where the job itself does not say
     attachments: Sequence[Attachment] = ()
+    sound: Soundtrack | None = None  # with it even one frame is a video
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """Frames [F, H, W, C] in uint8, the engine's part of the record, and further files."""
+    """Frames [F, H, W, C] in uint8, the engine's part of the record, further files, and the sound of a video."""
 
-    frames: Pixels
+    frames: Frames
     record: Mapping[str, Any]
     fps: Fraction | None = None
     attachments: Sequence[Attachment] = ()
+    sound: Soundtrack | None = None
 
 
 def estimate(

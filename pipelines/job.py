@@ -29,7 +29,7 @@ MAX_PATH = 4_096
 MAX_NAME = 100
 MAX_NAME_BYTES = 200  # file systems allow 255 bytes; suffixes such as "-12.json" and a temporary name need room
 
-BUILT = ("text", "masked", "scenes", "layout", "layered")
+BUILT = ("text", "masked", "scenes", "layout", "layered", "dubbing")
 
 # Names that Windows keeps for devices, whatever the suffix.
 RESERVED_NAMES = frozenset(
@@ -292,15 +292,42 @@ class MaskedJob(_Prompted):
         return self
 
 
-class DubbingJob(_Sampled):
+class DubbingJob(_Prompted):
     """A talking face that follows new speech."""
 
     task: Literal["dubbing"]
-    source: Path = Field(description="The video of a face.")
-    audio: Path = Field(description="The speech.")
-    face: Box | None = Field(None, description="x0, y0, x1, y1 in 0..1; null finds it.")
+    prompt: Text = Field("", description="Who speaks, and how.")
+    source: Path = Field(description="The video of a face, or a picture of one.")
+    audio: Path = Field(description="The speech: a sound file, or a video with sound.")
+    region: Literal["mouth", "portrait"] = Field("mouth", description="Make the mouth new, or the whole picture.")
+    face: Box | None = Field(None, description="x0, y0, x1, y1 in 0..1 of the face that speaks; null is the largest.")
     duration: Literal["audio", "video"] = Field("audio", description="Which one decides the length.")
+    start: float = Field(
+        0.0,
+        ge=-1_800,
+        le=1_800,
+        allow_inf_nan=False,
+        description="Seconds into the clip at which the audio begins; below 0 so much of it is cut off.",
+    )
+    fps: Fps | None = Field(None, description="Frames a second where the source does not say; null is 25.")
+    speech_guidance: Guidance = Field(1.0, description="How far lips are pushed to the speech; 1 is none.")
+    warp: bool | None = Field(None, description="Start from moved references; null does where the checkpoint can.")
+    references: int = Field(3, ge=1, le=8, description="How many pictures of the mouth the model is shown.")
+    window: int = Field(16, ge=2, le=MAX_FRAMES, description="Frames that are made at once.")
+    overlap: int = Field(2, ge=0, le=MAX_FRAMES, description="Frames of the window before that a window goes on from.")
     png_frames: bool = Field(False, description="Also write the frames as NAME/0000.png.")
+
+    @model_validator(mode="after")
+    def _windows_go_on(self) -> DubbingJob:
+        if self.overlap >= self.window:
+            raise Refusal(
+                "overlap", f"expected less than the {self.window} frames of a window, got {self.overlap}; make it less"
+            )
+        if self.region == "portrait" and self.warp:
+            raise Refusal("warp", "got true, but only a mouth is warped; leave it out, or set region: mouth")
+        if self.region == "portrait" and self.face is not None:
+            raise Refusal("face", "got a box, but region: portrait makes the whole picture new; leave it out")
+        return self
 
 
 Job = TextJob | ScenesJob | LayoutJob | LayeredJob | MaskedJob | DubbingJob

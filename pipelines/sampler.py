@@ -34,7 +34,7 @@ class Told(Protocol):
 
         Args:
             share: of the steps, how many are done.
-            guided: whether the batch comes twice, the second time without its prompts.
+            guided: whether the batch comes again for what knows less, the last time without its prompts.
         """
 
 
@@ -50,18 +50,22 @@ class Guidance:
         scale: classifier-free guidance (2207.12598), stock's convention: 1 is none.
         interval: noise levels at which it acts (2404.07724).
         internal: Internal Guidance scale w in D_aux + w (D - D_aux) (2512.24176); None is off.
+        conditions: scales of further conditions, which are taken away one after another before the prompt is:
+            v = v_0 + scale (v_text - v_0) + conditions[0] (v_text,speech - v_text), as InstructPix2Pix (2211.09800, 3)
+            orders picture and text.
     """
 
     scale: float = 1.0
     interval: tuple[float, float] = (0.0, 1.0)
     internal: float | None = None
+    conditions: tuple[float, ...] = ()
 
     def acts_at(self, sigma: float) -> bool:
-        """Whether the unconditional half has to be computed at this noise level."""
-        return self.scale > 1 and self.interval[0] <= sigma <= self.interval[1]
+        """Whether what knows less has to be computed at this noise level."""
+        return max(self.scale, *self.conditions, 0) > 1 and self.interval[0] <= sigma <= self.interval[1]
 
 
-def build_scheduler(name: str, config: Mapping[str, Any], steps: int, tokens: int) -> Any:
+def build_scheduler(name: str, config: Mapping[str, Any], steps: int, tokens: int, start: float = 1.0) -> Any:
     """A diffusers scheduler with its timesteps set.
 
     Args:
@@ -69,7 +73,16 @@ def build_scheduler(name: str, config: Mapping[str, Any], steps: int, tokens: in
         config: the checkpoint's scheduler configuration.
         steps: sampling steps. Heun evaluates the model twice in all but the last.
         tokens: picture tokens N, for resolution-dependent shift where the checkpoint asks for it.
+        start: the noise level to start from. Below 1 the same number of steps is taken, all of them shorter.
     """
+    scheduler = _whole_scheduler(name, config, steps, tokens)
+    if start != 1.0:
+        scheduler.sigmas, scheduler.timesteps = scheduler.sigmas * start, scheduler.timesteps * start
+    return scheduler
+
+
+def _whole_scheduler(name: str, config: Mapping[str, Any], steps: int, tokens: int) -> Any:
+    """A scheduler whose steps lead all the way from noise to data."""
     import diffusers
     import numpy as np
     from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
@@ -121,6 +134,7 @@ def sample(
     guidance: Guidance,
     *,
     negative: Tensor | None = None,
+    between: Sequence[Tensor] = (),
     clean: Tensor | None = None,
     auxiliary: AuxiliaryHead | None = None,
     told: Told | None = None,
@@ -137,6 +151,7 @@ def sample(
         scheduler: from `build_scheduler`.
         guidance: scales; with a scale above 1 `negative` is needed.
         negative: [B, N_context, X] features of the negative prompts.
+        between: [B, N_context, X] for each of `guidance.conditions` the context without it and those before it.
         clean: [B, N, C] clean tokens; only the plan's given ones are read.
         auxiliary: the head behind `guidance.internal`.
         told: what else the model is told at each step.
@@ -149,6 +164,8 @@ def sample(
     """
     if guidance.scale > 1 and negative is None:
         raise ValueError("guidance above 1 needs the negative prompt's context")
+    if len(between) != len(guidance.conditions):
+        raise ValueError(f"expected a context for each of {len(guidance.conditions)} conditions, got {len(between)}")
     if guidance.internal is not None and auxiliary is None:
         raise ValueError("Internal Guidance needs a checkpoint with an auxiliary head")
     device, dtype = model.device, model.dtype
@@ -160,7 +177,12 @@ def sample(
         clean = clean.to(x)
         x = torch.where(given[:, None], clean, x)
     context = context.to(device, dtype)
-    both = context if negative is None else torch.cat([context, negative.to(device, dtype)])
+    # From what knows most to what knows least, with the scales of the steps between them.
+    rungs = list(zip(guidance.conditions, between, strict=True))
+    if negative is not None and guidance.scale > 1:
+        rungs.append((guidance.scale, negative))
+    every = torch.cat([context, *(rung.to(device, dtype) for _, rung in rungs)])
+    halves = 1 + len(rungs)
     head = auxiliary if guidance.internal is not None else None
     scheduler.set_begin_index(0)
     timesteps = scheduler.timesteps
@@ -168,16 +190,18 @@ def sample(
         # Float32 times 1e-3 as stock does it, so that both see the same number.
         time = timestep.to(device).expand(len(x)).to(dtype) / 1000
         guided = guidance.acts_at(float(timestep) / 1000)
-        tokens = torch.cat([x, x]).to(dtype) if guided else x.to(dtype)
-        times = torch.cat([time, time]) if guided else time
+        tokens = torch.cat([x] * halves).to(dtype) if guided else x.to(dtype)
+        times = torch.cat([time] * halves) if guided else time
         more = {} if told is None else told(index / len(timesteps), guided)
-        output = model(tokens, both if guided else context, times, plan=plan, auxiliary=head, **more)
+        output = model(tokens, every if guided else context, times, plan=plan, auxiliary=head, **more)
         velocity = output.sample
         if guidance.internal is not None:
             velocity = torch.lerp(output.auxiliary, velocity, guidance.internal)
         if guided:
-            with_prompt, without = velocity.chunk(2)
-            velocity = without + guidance.scale * (with_prompt - without)
+            ladder = velocity.chunk(halves)
+            velocity = ladder[-1]
+            for (scale, _), more_told, less_told in reversed(list(zip(rungs, ladder, ladder[1:], strict=False))):
+                velocity = velocity + scale * (more_told - less_told)
         if seen is not None:
             seen(partial(foreseen, x, velocity, float(timestep) / 1000, given, clean))
         x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
@@ -205,8 +229,11 @@ def denoise(
     context: Tensor,
     negative: Callable[[], Tensor],
     *,
+    weaker: Sequence[tuple[float, Tensor]] = (),
     clean: Tensor | None = None,
     told: Told | None = None,
+    begin: Tensor | None = None,
+    start: float = 1.0,
 ) -> Tensor:
     """`sample` with a job's settings and a checkpoint's components: how every pipeline calls the loop.
 
@@ -217,21 +244,28 @@ def denoise(
         noise: [B, N, C], see `draw_noise`.
         context: [B, N_context, X] prompt (and speech) features.
         negative: gives the same of the negative prompts; called only where they are needed.
+        weaker: scale and context for each further condition, see `Guidance.conditions`.
         clean: [B, N, C], see `sample`.
         told: see `sample`.
+        begin: [B, N, C] tokens to start from with noise of level `start`, instead of from noise alone.
+        start: see `build_scheduler`.
     """
     checkpoint = work.checkpoint
     description = checkpoint.description
     scale = 1.0 if description.distilled else job.guidance
     generated = int((~plan.given[plan.context_tokens :]).sum())
+    scheduler = build_scheduler(job.scheduler, description.scheduler, job.steps, generated, start)
+    if begin is not None:
+        noise = torch.lerp(begin.to(noise), noise, float(scheduler.sigmas[0]))
     return sample(
         checkpoint.transformer,
         plan,
         noise,
         context,
-        build_scheduler(job.scheduler, description.scheduler, job.steps, generated),
-        Guidance(scale, job.guidance_interval, job.internal_guidance),
+        scheduler,
+        Guidance(scale, job.guidance_interval, job.internal_guidance, tuple(push for push, _ in weaker)),
         negative=negative() if scale > 1 else None,
+        between=[context for _, context in weaker],
         clean=clean,
         auxiliary=checkpoint.auxiliary,
         told=told,

@@ -155,7 +155,10 @@ def test_what_is_no_mapping_is_refused(value: object) -> None:
         ("masked", {"keep_frames": "0-3"}, "keep_frames", "expected mask or keep_frames, got both"),
         ("masked", {"mask": None, "keep_frames": "first"}, "keep_frames", '"0-3"'),
         ("dubbing", {"duration": "both"}, "duration", "expected 'audio' or 'video'"),
-        ("dubbing", {"prompt": "a"}, "prompt", "unknown key"),
+        ("dubbing", {"promt": "a"}, "promt", "did you mean 'prompt'"),
+        ("dubbing", {"window": 4, "overlap": 4}, "overlap", "less than the 4 frames of a window"),
+        ("dubbing", {"region": "portrait", "warp": True}, "warp", "only a mouth is warped"),
+        ("dubbing", {"face": [0.5, 0.1, 1.5, 0.6]}, "face[2]", "equal to 1, got 1.5"),
     ],
 )
 def test_tasks_to_come_are_checked_already(task: str, changes: dict[str, Any], field: str, reason: str) -> None:

@@ -87,11 +87,6 @@ def test_a_refusal_names_file_document_field_and_reason(tmp_path: Path) -> None:
         (GOOD + "guidance: .nan\n", 1, "guidance: expected a finite number, got nan"),
         (GOOD + "steps: '24'\n", 1, "write it without quotes"),
         (GOOD + "prompt: \x00\n", 1, "is not YAML"),
-        (
-            "task: dubbing\nsource: a.mp4\naudio: a.wav\n",
-            1,
-            "task 'dubbing' is not built yet; this version renders: text",
-        ),
         ("", 0, "expected at least one job, got an empty file"),
         ("# nothing\n", 0, "expected at least one job, got an empty file"),
         (b"\xff\xfe" + GOOD.encode("utf-16-le"), 0, "expected UTF-8 text, got the byte 0xff at 0"),

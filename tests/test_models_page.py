@@ -22,11 +22,12 @@ from tests.shelved import KLEIN, FakeHub, skeleton
 from tests.staged import StagedEngine
 from tests.test_tabs import LAYS, values
 from ui.desk import shelve
-from ui.models import ADDED, GONE, REMOVED, UNLOAD_SAID, drawn, fetch_said, models_tab, press
+from ui.models import drawn, fetch_said, models_tab, press
 from ui.pace import Pace
 from ui.page import build
 from ui.studio import Studio
 from ui.uploads import Uploads
+from ui.words import say
 
 EVIL = '"><img src=x onerror=alert(1)>'
 
@@ -110,17 +111,17 @@ def test_the_list_is_sent_only_when_it_changed(studio: Studio) -> None:
 def test_load_and_unload_are_wishes_for_the_worker(studio: Studio, tmp_path: Path) -> None:
     assert press(studio, "load", "mine") == "mine is loaded before the next job."
     assert studio.loaded.take() == str(tmp_path / "root" / "mine")
-    assert press(studio, "unload", "mine") == UNLOAD_SAID and studio.loaded.take() == ""
+    assert press(studio, "unload", "mine") == say("models.unload_said") and studio.loaded.take() == ""
     for act, id in [
         ("load", "nobody"),
         ("load", str(tmp_path / "root" / "mine")),
         ("burn", "mine"),
         ("remove", "mine"),
     ]:
-        assert press(studio, act, id) == GONE
+        assert press(studio, act, id) == say("models.gone")
     assert studio.loaded.wished() is None
     shutil.rmtree(tmp_path / "root" / "mine" / "vae")
-    assert press(studio, "load", "mine") == GONE and studio.loaded.wished() is None
+    assert press(studio, "load", "mine") == say("models.gone") and studio.loaded.wished() is None
 
 
 def test_a_press_answers_with_a_sentence(studio: Studio) -> None:
@@ -128,16 +129,16 @@ def test_a_press_answers_with_a_sentence(studio: Studio) -> None:
     *_, told = listeners(studio)["act"](128, 128, 1, event)
     assert 'role="status">papercut is loaded before the next job.</p>' in told
     *_, told = listeners(studio)["act"](128, 128, 1, SimpleNamespace())
-    assert GONE in told
+    assert say("models.gone") in told
 
 
 def test_a_folder_is_added_and_taken_off_again(studio: Studio, tmp_path: Path) -> None:
     add = listeners(studio)["add"]
     rows, _, _, told = add(str(skeleton(tmp_path / "another")), 128, 128, 1)
-    assert ADDED.format(id="another") in told and "in a folder you added" in rows
+    assert say("models.added", id="another") in told and "in a folder you added" in rows
     *_, told = add("/nowhere", 128, 128, 1)
     assert 'role="alert">expected a folder in diffusers layout that is here, got' in told
-    assert press(studio, "remove", "another") == REMOVED.format(id="another") and (tmp_path / "another").is_dir()
+    assert press(studio, "remove", "another") == say("models.removed", id="another") and (tmp_path / "another").is_dir()
 
 
 def test_a_page_that_others_reach_has_no_field_for_folders(tmp_path: Path) -> None:

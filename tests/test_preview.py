@@ -29,7 +29,8 @@ from pipelines.text import text_plan
 from tests.fakes import FakeEngine
 from tests.paced import over, text, working
 from training.papercut import World, render
-from ui.status import SO_FAR, stage
+from ui.status import stage
+from ui.words import say
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +263,7 @@ def test_the_easel_shows_the_preview_while_the_row_runs_and_it_is_gone_afterward
         assert over(queue, id).state == "done"
     before, after = engine.pages
     assert "mount blank" in before and "data:image/webp" not in before
-    assert f'alt="{SO_FAR}"' in after and 'src="data:image/webp;base64,UklG' in after
+    assert f'alt="{say("status.so_far")}"' in after and 'src="data:image/webp;base64,UklG' in after
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == [LOOKED]
 
 

@@ -42,6 +42,7 @@ from ui import uploads
 from ui.doors import Doors
 from ui.page import options
 from ui.uploads import Uploads
+from ui.words import say
 
 SECRET = b"what nobody may read"
 HTML = "</script><img src=x onerror=alert(1)><svg onload=alert(2)>"
@@ -373,7 +374,7 @@ def test_a_video_that_lasts_too_long_is_refused(tmp_path: Path, monkeypatch: pyt
 def test_not_more_files_arrive_at_once_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "ARRIVING", 0)
     answer = TestClient(Starlette(routes=Uploads(tmp_path).routes())).post("/uploads", content=picture())
-    assert (answer.status_code, answer.json()["reason"]) == (429, uploads.TOO_MANY)
+    assert (answer.status_code, answer.json()["reason"]) == (429, say("upload.too_many"))
     assert not list(tmp_path.iterdir())
 
 

@@ -409,7 +409,7 @@ def test_more_than_fifty_boxes_are_refused(given_house: House) -> None:
 
 @given(st.text(max_size=40))
 def test_words_in_an_editor_are_never_markup(words: str) -> None:
-    drawn = boxes.editor("layout", [boxes.part_of([0, 0, 1, 1], f'"><script>{words}')], (64, 64), "Box")
+    drawn = boxes.editor("layout", [boxes.part_of([0, 0, 1, 1], f'"><script>{words}')], (64, 64), "box")
     assert "<script" not in drawn
     assert json.loads(read_off(drawn))[0]["prompt"] == f'"><script>{words}'
 
@@ -507,7 +507,7 @@ def test_a_press_in_the_panel_writes_that_job(house: House) -> None:
 def test_proposed_boxes_go_into_the_editor_and_nothing_is_rendered(house: House) -> None:
     with gr.Blocks():
         form = Form("layout", "layout")
-        field = boxes.BoxField(form, "boxes", (128, 128), "Box")
+        field = boxes.BoxField(form, "boxes", (128, 128), "box")
     drawn, notes = field.propose("a red circle left of a blue star on a white background", 128, 96.0)
     found = json.loads(read_off(drawn))
     assert [each["prompt"] for each in found] == ["a red circle", "a blue star"]

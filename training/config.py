@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .forms import SPOKEN, Task
 from .papercut import Mixture
 
 
@@ -70,10 +71,10 @@ class FlowConfig(Strict):
     time_mean: float = 0.8
     time_std: float = 1.1
     clip_shift: float = Field(0.4, description="added to time_mean for clips")
-    tasks: dict[Literal["picture", "masked", "reference", "video", "scenes", "layout", "layered"], float] = Field(
-        {"picture": 1.0}, description="shares of the steps"
-    )
+    tasks: dict[Task, float] = Field({"picture": 1.0}, description="shares of the steps")
     clips_masked: float = Field(0.5, description="share of the video samples that draw a mask of VDT's mixture")
+    speech_tokens: int = Field(2, gt=0, description="of each frame of somebody who speaks")
+    speech_drop: float = Field(0.1, ge=0, lt=1, description="share of the samples that hear nothing")
     drop_tokens: float = Field(
         0.0, ge=0, lt=1, description="share of the tokens that deferred masking drops in batches of scenes"
     )
@@ -84,11 +85,22 @@ class FlowConfig(Strict):
     loop: LoopConfig
 
 
+class WarpConfig(Strict):
+    """Sizes of the mouth warp, see `MouthWarp`, and weights of its losses."""
+
+    size: int = 48
+    inner_width: int = 96
+    blocks: int = 2
+    edges: float = Field(1.0, description="weight of the L1 between differences of neighbouring pixels")
+    loop: LoopConfig
+
+
 class RunConfig(Strict):
     """A training run.
 
     `folder` holds the run's state and pictures; `checkpoint` is written when the last stage ends. With `start_from`
-    (a checkpoint of the same sizes) its weights are where the run begins, and its autoencoder is kept as it is.
+    (a checkpoint of the same sizes) its weights are where the run begins, and its autoencoder is kept as it is. `warp`
+    is trained last, on a speech encoder that stands by then.
     """
 
     seed: int = 1
@@ -100,3 +112,11 @@ class RunConfig(Strict):
     placement: Literal["anywhere", "canonical"] = "canonical"
     autoencoder: AutoencoderConfig
     transformer: FlowConfig
+    warp: WarpConfig | None = None
+
+    @model_validator(mode="after")
+    def _hears(self) -> RunConfig:
+        """A warp needs a speech encoder."""
+        if self.warp is not None and not any(self.transformer.tasks.get(task) for task in SPOKEN):
+            raise ValueError("warp needs a speech encoder: give the transformer the task dubbing or portrait")
+        return self

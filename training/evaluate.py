@@ -1,12 +1,13 @@
 """Scores checkpoints on the Papercut world: what was asked, rendered through the engine, read back and judged.
 
 `python -m training.evaluate papercut` does so for pictures from unseen captions; `--task` names the other tasks, whose
-scores are `evaluate_clips.py`'s and `evaluate_masked.py`'s. Reading pixels is `parser.py`, judging `judging.py`.
+scores are those of the files `evaluate_*.py`. Reading pixels is `parser.py`, judging `judging.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.checkpoint import describe
 from training.evaluate_clips import evaluate_autoencoder, evaluate_extensions, evaluate_scenes, evaluate_video
+from training.evaluate_dubbing import DUBBED, dubbing_cases, espeak, evaluate_dubbing, portrait_cases
 from training.evaluate_layered import KINDS as STACKS
 from training.evaluate_layered import evaluate_layered, layered_cases
 from training.evaluate_layout import KINDS as LAYOUTS
@@ -34,8 +37,15 @@ from training.scores import Failure, Scores, write_sheet
 
 Draw = Callable[[list[str]], Tensor]
 
-TASKS = ("text", "video", "scenes", "masked", "extend", "layout", "layered")
-CLIPS = ("video", "scenes", "masked", "extend")  # tasks that are scored on clips, the masked one in part
+TASKS = ("text", "video", "scenes", "masked", "extend", "layout", "layered", "dubbing", "portrait")
+CLIPS = (
+    "video",
+    "scenes",
+    "masked",
+    "extend",
+    "dubbing",
+    "portrait",
+)  # tasks that are scored on clips, the masked one in part
 PLACEMENTS: tuple[Literal["canonical", "anywhere"], ...] = ("canonical", "anywhere")
 EXTENSIONS = 5
 
@@ -162,6 +172,29 @@ def _layers(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[s
             yield kind, evaluate_layered(through_engine(), cases, settings)
 
 
+def _dubbed(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+    """Every kind of sound with the warp and without it."""
+    warps = (True, False)
+    if not (describe(settings.model).folder / "warp").is_dir():
+        print(f"{settings.model} has no mouth warp: scored without one", flush=True)
+        warps = (False,)
+    for kind in DUBBED:
+        if kind == "recorded" and shutil.which("espeak-ng") is None:
+            print("there is no espeak-ng on this machine: recorded speech is left out", flush=True)
+            continue
+        for warp in warps:
+            with tempfile.TemporaryDirectory() as folder:
+                where, seed = Path(folder), options.world_seed
+                cases = dubbing_cases(kind, options.count, settings, where, seed, warp, espeak)
+                yield f"{kind}, {'warp' if warp else 'no warp'}", evaluate_dubbing(through_engine(), cases, settings)
+
+
+def _portraits(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+    with tempfile.TemporaryDirectory() as folder:
+        cases = portrait_cases(options.count, settings, Path(folder), options.world_seed)
+        yield "portrait", evaluate_dubbing(through_engine(), cases, settings)
+
+
 RUNS = {
     "text": _pictures,
     "video": _clips,
@@ -170,8 +203,13 @@ RUNS = {
     "extend": _extensions,
     "layout": _layouts,
     "layered": _layers,
+    "dubbing": _dubbed,
+    "portrait": _portraits,
 }
-COUNTS = {"text": 200, "video": 60, "scenes": 60, "masked": 100, "extend": 20, "layout": 100, "layered": 100}
+COUNTS = {
+    "text": 200, "video": 60, "scenes": 60, "masked": 100, "extend": 20, "layout": 100, "layered": 100, "dubbing": 40,
+    "portrait": 40,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -11,17 +11,27 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
 
+from models.warp import MouthWarp
+
 from .arrangement import MOST
 from .flow import FlowStage
-from .forms import LENGTHS
+from .forms import LENGTHS, SPOKEN, SPOKEN_LENGTHS
 from .papercut import vocabulary
+from .portrait import Cast
 from .text_encoder import STOCK_LAYERS, spread
 
 SHIFT = 1.5  # of the noise schedule; stock's resolution-dependent shift is far too much for 64 tokens
 SIDES = (64, 192)
 
 
-def export(stage: FlowStage, vae: AutoencoderKLFlux2, folder: Path, *, score: dict[str, Any] | None = None) -> None:
+def export(
+    stage: FlowStage,
+    vae: AutoencoderKLFlux2,
+    folder: Path,
+    *,
+    warp: MouthWarp | None = None,
+    score: dict[str, Any] | None = None,
+) -> None:
     """Write the checkpoint in bfloat16, beside `folder` first and then over its components.
 
     Other files of `folder`, such as the model card, stay.
@@ -42,13 +52,10 @@ def export(stage: FlowStage, vae: AutoencoderKLFlux2, folder: Path, *, score: di
         # transformers loads in the type that a configuration names, diffusers in float32: name the one that both take.
         config = new / "text_encoder" / "config.json"
         config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
-        head = type(stage.auxiliary).from_config(stage.auxiliary.config)
-        head.load_state_dict(stage.auxiliary.state_dict())
-        head.to(dtype=torch.bfloat16).save_pretrained(new / "auxiliary", safe_serialization=True)
-        if stage.siamese is not None:
-            branch = type(stage.siamese).from_config(stage.siamese.config)
-            branch.load_state_dict(stage.siamese.state_dict())
-            branch.to(dtype=torch.bfloat16).save_pretrained(new / "siamese", safe_serialization=True)
+        for name, module in (stage.beside() | ({"warp": warp} if warp is not None else {})).items():
+            stored = type(module).from_config(module.config)
+            stored.load_state_dict(module.state_dict())
+            stored.to(dtype=torch.bfloat16).save_pretrained(new / name, safe_serialization=True)
         for path in new.glob("*/config.json"):  # where a component was loaded from is nobody's business
             fields = json.loads(path.read_text())
             fields.pop("_name_or_path", None)
@@ -73,10 +80,12 @@ def export(stage: FlowStage, vae: AutoencoderKLFlux2, folder: Path, *, score: di
 def trained_words(stage: FlowStage) -> list[str]:
     """The words that the stage's captions use; the tokenizer knows more, for later training."""
     world, tasks = stage.world, stage.config.tasks
-    scenes = [world.scene(i) for i in range(4000)]
+    captions = [world.scene(i).caption for i in range(4000)]
     if tasks.get("video") or tasks.get("scenes"):
-        scenes += [world.clip(i) for i in range(1000)]
-    used = {word for scene in scenes for word in scene.caption.replace(",", "").split()}
+        captions += [world.clip(i).caption for i in range(1000)]
+    if any(tasks.get(task) for task in SPOKEN):
+        captions += [Cast(world.seed).portrait(i).caption for i in range(1000)]
+    used = {word for caption in captions for word in caption.replace(",", "").split()}
     if tasks.get("layout") or tasks.get("layered"):
         used.add("shapes")
     return [word for word in vocabulary() if word in used]
@@ -87,4 +96,5 @@ def _frames(stage: FlowStage) -> int:
     tasks = stage.config.tasks
     if tasks.get("scenes"):
         return 3 * max(LENGTHS)
-    return max(LENGTHS) if tasks.get("video") else 1
+    clips = max(LENGTHS) if tasks.get("video") else 1
+    return max(clips, *(max(SPOKEN_LENGTHS) if tasks.get(task) else 1 for task in SPOKEN))

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from models.attention import materialised
@@ -21,11 +22,12 @@ from models.mmdit import AuxiliaryHead, MMDiT
 from models.plan import TokenPlan
 from models.prompt import PromptEncoder
 from models.siamese import Layout, SiameseBranch, mean_words
+from models.speech import SpeechEncoder
 from pipelines.text import text_plan
 
 from .clips import read_clip
 from .config import FlowConfig
-from .forms import CLIP_FRAMES, CLIP_HOME, Form
+from .forms import CLIP_FRAMES, CLIP_HOME, SPOKEN, Form
 from .judging import judge
 from .masks import masked_mean
 from .papercut import TWO, World, render
@@ -64,6 +66,9 @@ class FlowStage(Stage):
         if config.tasks.get("layout"):
             self.siamese = SiameseBranch.of(self.transformer)
             self.siamese.kernel = materialised
+        self.speech = None
+        if any(config.tasks.get(task) for task in SPOKEN):
+            self.speech = SpeechEncoder.of(self.transformer, per_frame=config.speech_tokens)
         # Training only: what the renderer knows of each token, read from the auxiliary head's block.
         self.labels = nn.Linear(width, len(world.colours) + len(world.shapes))
         self._initialise()
@@ -90,6 +95,11 @@ class FlowStage(Stage):
                 parameter.requires_grad_(False)
         self.text.model.norm.requires_grad_(False)
 
+    def beside(self) -> dict[str, ModelMixin]:
+        """What is trained with the transformer and stock has no place for, by its folder in the checkpoint."""
+        modules = {"auxiliary": self.auxiliary, "siamese": self.siamese, "speech": self.speech}
+        return {name: module for name, module in modules.items() if module is not None}
+
     def matrices(self) -> list[nn.Parameter]:
         """Matrices inside the blocks of both networks."""
         blocks = (*self.transformer.transformer_blocks, *self.transformer.single_transformer_blocks)
@@ -114,9 +124,15 @@ class FlowStage(Stage):
         # Only the usual shapes are worth a compilation.
         with torch.compiler.set_stance("default" if form.home else "force_eager"):
             features = self.prompts.encode(batch["ids"], batch["mask"]).unflatten(0, (len(clean), -1))  # [B, S, L, X]
-            context = features[:, : plan.context_tokens // self.config.prompt_tokens].flatten(1, 2)
+            prompts = (plan.context_tokens - form.speech) // self.config.prompt_tokens
+            context = features[:, :prompts].flatten(1, 2)
+            if self.speech is not None and form.speech:
+                context = torch.cat([context, self.heard(self.speech, batch).to(context)], 1)
+            noisy = torch.lerp(clean, batch["noise"], times[..., None].expand_as(clean))
+            if "haze" in batch:
+                noisy = noisy + batch["haze"][..., None] * batch["noise"]
             output = self.transformer(
-                torch.lerp(clean, batch["noise"], times[..., None].expand_as(clean)),
+                noisy,
                 context,
                 batch["times"],
                 plan=plan,
@@ -145,6 +161,12 @@ class FlowStage(Stage):
             losses["total"] = losses["total"] + self.config.labels_weight * losses["labels"]
         return losses
 
+    def heard(self, speech: SpeechEncoder, batch: dict[str, Any]) -> Tensor:
+        """[B, F * G, X] speech tokens; null tokens of the samples that hear nothing."""
+        tokens = speech(batch["mels"])
+        silent = speech.null_tokens(batch["mels"].shape[1]).to(tokens)
+        return torch.where(batch["heard"][:, None, None], tokens, silent)
+
     def told_boxes(self, batch: dict[str, Any], features: Tensor) -> Layout | None:
         """A layout's boxes for the siamese branch; `features` [B, 1 + K, L, X] are of the whole and of each box."""
         if "boxes" not in batch or self.siamese is None:
@@ -171,19 +193,24 @@ class FlowStage(Stage):
         if "clean" in batch:
             tokens: Tensor = batch["clean"]
             return tokens
-        device = batch["noise"].device
-        tokens = torch.cat([self.encode(piece.to(device).float() / 255) for piece in batch["pieces"]], 1)
-        if "shown" in batch:
-            h_w = batch["form"].h * batch["form"].w
-            given = batch["given"][:, -tokens.shape[1] :][:, :h_w, None]
-            shown = self.encode(batch["shown"].to(device).float() / 255)
-            tokens[:, :h_w] = torch.where(given.to(device), shown, tokens[:, :h_w])
+        tokens = self.encoded(batch)
         store = self.source.store(batch["form"])
         if store:
             # What is trained on is what a later epoch reads back.
             tokens = tokens.half().float()
             rows = [tokens, *([batch["labels"].to(tokens)] if store.rows.shape[-1] > tokens.shape[-1] else [])]
             store.put(batch["index"].tolist(), torch.cat(rows, -1))
+        return tokens
+
+    def encoded(self, batch: dict[str, Any]) -> Tensor:
+        """Clean tokens [B, N, C] of a batch's pictures; where they have holes, given tokens are of what is shown."""
+        device = batch["noise"].device
+        tokens = torch.cat([self.encode(piece.to(device).float() / 255) for piece in batch["pieces"]], 1)
+        if "shown" in batch:
+            shown = self.encode(batch["shown"].to(device).float() / 255)
+            given = batch["given"][:, -tokens.shape[1] :][:, : shown.shape[1]]
+            outside = batch.get("kept", given).to(device)[..., None]
+            tokens[:, : shown.shape[1]] = torch.where(outside, shown, tokens[:, : shown.shape[1]])
         return tokens
 
     def encode(self, pictures: Tensor) -> Tensor:
@@ -243,6 +270,24 @@ class FlowStage(Stage):
         error = (out.sample.float() - (noise - clean)).square().mean((1, 2))
         return {f"held_out_{k}": round(float(part.mean()), 4) for k, part in enumerate(error.chunk(4))}
 
+    @torch.no_grad()
+    def worth_of_speech(self, count: int = 16) -> dict[str, float]:
+        """By what factor the loss on unseen takes grows if everybody hears another's speech; 1 is nothing learnt."""
+        found, world = {}, replace(self.world, seed=77, split="unseen")
+        source = Samples(self.config, world, self.prompts.tokenize, self.frozen["codec"].channels)
+        device = next(self.parameters()).device
+        for task in SPOKEN:
+            if not self.config.tasks.get(task):
+                continue
+            batch = source.batch(Form.spoken(task, self.config.speech_tokens), list(range(count)), 0)
+            batch = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in batch.items()}
+            batch |= {"clean": self.encoded(batch), "heard": torch.ones_like(batch["heard"])}
+            with torch.autocast(device.type, torch.bfloat16):
+                own = self(batch)["main"]
+                other = self({**batch, "mels": batch["mels"].roll(1, 0)})["main"]
+            found[f"{task}_speech"] = round(float(other / own), 4)
+        return found
+
     def report(self, step: int, folder: Path) -> dict[str, float]:
         """A sheet of fixed captions, held-out loss, and the parser's score on unseen captions."""
         world = replace(self.world, seed=99, split="unseen", mixture=TWO)
@@ -263,7 +308,7 @@ class FlowStage(Stage):
                     for reading, clip in zip(readings, clips, strict=True)
                 ]
                 rates[f"clip_{name}"] = round(sum(right) / len(right), 3)
-        return self.held_out_loss() | rates
+        return self.held_out_loss() | rates | self.worth_of_speech()
 
 
 def _save_sheet(pictures: Tensor, path: Path) -> None:

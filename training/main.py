@@ -1,4 +1,4 @@
-"""What `diorama train RUN.yaml` does: autoencoder, then prompt encoder and transformer, then the checkpoint."""
+"""What `diorama train RUN.yaml` does: autoencoder, prompt encoder and transformer, mouth warp, then the checkpoint."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from transformers import Qwen3ForCausalLM
 
 from models.checkpoint import CheckpointError, describe
 from models.codec import Codec
+from models.speech import SpeechEncoder
+from models.warp import MouthWarp
 from pipelines.refusal import Refusal
 
 from .autoencoder import AutoencoderStage
-from .config import RunConfig
+from .config import RunConfig, WarpConfig
 from .export import export
 from .flow import FlowStage
 from .papercut import World
 from .text_encoder import gather
 from .trainer import Trainer
+from .warping import WarpStage
 
 
 def read_run(path: Path) -> RunConfig:
@@ -59,7 +62,8 @@ def train(path: Path | str, *, device: str = "auto", stop_after: int | None = No
                 part: getattr(run, part).model_copy(
                     update={"loop": getattr(run, part).loop.model_copy(update={"device": "cpu"})}
                 )
-                for part in ("autoencoder", "transformer")
+                for part in ("autoencoder", "transformer", "warp")
+                if getattr(run, part) is not None
             }
         )
     torch.manual_seed(run.seed)
@@ -76,7 +80,12 @@ def train(path: Path | str, *, device: str = "auto", stop_after: int | None = No
     if trainer.step < run.transformer.loop.steps:
         return 1
     trainer.ema.swap(trainer.weights, run.export_ema or run.transformer.loop.ema[0])
-    export(stage.cpu(), vae.cpu(), run.checkpoint)
+    warp = None
+    if run.warp is not None:
+        warp = _warp(run, run.warp, stage, stop_after)
+        if warp is None:
+            return 1
+    export(stage.cpu(), vae.cpu(), run.checkpoint, warp=warp)
     trainer.say(f"the checkpoint is in {run.checkpoint}; score it with `python -m training.evaluate {run.checkpoint}`")
     return 0
 
@@ -103,6 +112,22 @@ def _autoencoder(run: RunConfig, stop_after: int | None) -> AutoencoderKLFlux2 |
     return _frozen(done)
 
 
+def _warp(run: RunConfig, config: WarpConfig, stage: FlowStage, stop_after: int | None) -> MouthWarp | None:
+    """The mouth warp, on the speech encoder as it will be stored; None where its training was stopped."""
+    assert stage.speech is not None, "a RunConfig has no warp without a task that hears"
+    stored = SpeechEncoder.from_config(stage.speech.config)
+    stored.load_state_dict(stage.speech.state_dict())
+    stored.to(torch.bfloat16).to(torch.float32)
+    torch.manual_seed(run.seed)
+    warping = WarpStage(config, stored, run.seed)
+    trainer = Trainer(warping, config.loop, run.folder / "warp")
+    trainer.run(stop_after)
+    if trainer.step < config.loop.steps:
+        return None
+    trainer.ema.swap(trainer.weights, config.loop.ema[0])
+    return warping.warp.cpu()
+
+
 def autoencoder_of(name: str) -> Codec:
     """The codec of a checkpoint, in the precision that training encodes with."""
     return Codec(_frozen(describe(name).folder / "vae"))
@@ -123,8 +148,7 @@ def take_weights(stage: FlowStage, name: str) -> None:
     stage.transformer.load_state_dict(transformer.state_dict())
     deep = Qwen3ForCausalLM.from_pretrained(folder / "text_encoder", dtype=torch.float32, **options)
     gather(stage.text, deep, stage.config)
-    head = type(stage.auxiliary).from_pretrained(folder, subfolder="auxiliary", dtype=torch.float32, **options)
-    stage.auxiliary.load_state_dict(head.state_dict())
-    if stage.siamese is not None and (folder / "siamese").is_dir():
-        branch = type(stage.siamese).from_pretrained(folder, subfolder="siamese", dtype=torch.float32, **options)
-        stage.siamese.load_state_dict(branch.state_dict())
+    for name, module in stage.beside().items():
+        if (folder / name).is_dir():
+            stored = type(module).from_pretrained(folder, subfolder=name, dtype=torch.float32, **options)
+            module.load_state_dict(stored.state_dict())

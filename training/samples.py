@@ -20,27 +20,16 @@ from torch import Tensor
 
 from pipelines.blend import fill as paint_over
 
-from .arrangement import (
-    MOST,
-    Box,
-    contradicted,
-    fill,
-    global_prompt,
-    named,
-    overlapping,
-    shaken,
-    token_boxes,
-    within,
-)
+from . import speaking
+from .arrangement import Box, contradicted, fill, global_prompt, named, overlapping, shaken, within
 from .config import FlowConfig
-from .forms import CLIP_FRAMES, CLIP_HOME, CLIP_SIZES, FPS, HOME, LENGTHS, SIZES, Form, Task
+from .forms import FPS, SPOKEN, Form, form_of
 from .masks import Mask, clip_mask, hole, layer_mask, picture_mask
 from .papercut import Scene, Thing, World, frames_of, render
+from .portrait import Portrait
 from .store import TokenStore, fingerprint
 
 STORED_LABELS = ("picture", "video", "layout", "layered")  # of the others labels are drawn anew, which is cheap
-COUNTS = (1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 8, MOST)  # of boxes
-MECHANISMS = ((True, False), (True, True), (False, True))  # a prompt for each box in the plan, and the siamese branch
 
 
 @dataclass(frozen=True)
@@ -53,6 +42,8 @@ class Sample:
         given: [N]; all False is plain generation.
         prompts_given: the same of each prompt in the plan.
         boxes: of a layout, in 0..1.
+        take: of somebody who speaks, in place of `frames`.
+        heard: whether the speech is.
     """
 
     frames: tuple[Scene, ...]
@@ -60,6 +51,8 @@ class Sample:
     given: Mask
     prompts_given: tuple[bool, ...] = (False,)
     boxes: tuple[Box, ...] = ()
+    take: speaking.Take | None = None
+    heard: bool = True
 
 
 class Samples:
@@ -92,15 +85,20 @@ class Samples:
 
         Returns:
             form; pieces, a tuple of [B, F, 3 or 4, H, W] in uint8, which together are the picture stream, or clean
-            [B, N, C] where the store has all of them; shown [B, 1, 3, H, W], where the picture has holes: as its given
-            tokens are encoded; times [B]; noise [B, N, C]; ids and mask [B * S, L]; index [B];
-            labels [B, N, colours + shapes], while the label loss is on; given [B, S * L + N],
-            but for plain pictures; boxes [B, K, 4] and present [B, K], where the siamese branch is trained.
+            [B, N, C] where the store has all of them; shown [B, n, 3, H, W], where the first n pictures have holes: as
+            the tokens that are given, or kept [B, n * h * w], are encoded; times [B]; noise [B, N, C]; ids and mask
+            [B * S, L]; index [B]; labels [B, N, colours + shapes], while the label loss is on; given
+            [B, S * L + speech + N], but for plain pictures; boxes [B, K, 4] and present [B, K], where the siamese
+            branch is trained; mels [B, F, M, K], heard [B] and haze [B, N], where somebody speaks.
         """
         form = self.form(step)
-        tokens = form.tokens
-        count = max(1, round(self.config.loop.batch * 88 / (tokens + form.prompts * self.config.prompt_tokens)))
-        indices = self.indices(step, count)
+        context = form.prompts * self.config.prompt_tokens + form.speech
+        count = max(1, round(self.config.loop.batch * 88 / (form.tokens + context)))
+        return self.batch(form, self.indices(step, count), step)
+
+    def batch(self, form: Form, indices: list[int], step: int) -> dict[str, Any]:
+        """A batch of a form, see `__call__`; what chance decides is the step's."""
+        tokens, count = form.tokens, len(indices)
         samples = [self.sample(form, index, random.Random(f"{self.world.seed} {step} {index}")) for index in indices]
         generator = torch.Generator().manual_seed((self.world.seed << 40) + step)
         ids, mask = self.tokenize([caption for sample in samples for caption in sample.captions])
@@ -112,11 +110,11 @@ class Samples:
             "ids": ids,
             "mask": mask,
         }
-        given = torch.from_numpy(np.stack([_given(sample, self.config.prompt_tokens) for sample in samples]))
+        given = torch.from_numpy(np.stack([_given(sample, form, self.config.prompt_tokens) for sample in samples]))
         if form.task != "picture":  # also where nothing is given: one shape less to compile for
             batch["given"] = given
         # Alignment helps early and binds late (HASTE, 2505.16792), so it is switched off.
-        labelled = step < self.config.labels_until * self.config.loop.steps
+        labelled = step < self.config.labels_until * self.config.loop.steps and form.task not in SPOKEN
         store = self.store(form)
         kept = store.get(indices) if store else None
         if kept is not None:
@@ -128,46 +126,26 @@ class Samples:
             batch["pieces"] = self.pieces(samples, form)
             if form.task in ("masked", "reference"):
                 batch["shown"] = _filled(batch["pieces"][0][:, 0], given[:, -tokens:], form)
+            if form.task in SPOKEN:
+                batch["shown"] = speaking.shown(batch["pieces"][0], _takes(samples))
+                batch["kept"] = speaking.kept(_takes(samples), form)
             if labelled or (store and store.rows.shape[-1] > self.channels):
                 batch["labels"] = self.label_map(samples, form)
         if form.siamese:
             batch["boxes"] = torch.tensor([sample.boxes for sample in samples])
             told = torch.tensor([[bool(caption) for caption in sample.captions[1:]] for sample in samples])
             batch["present"] = told
+        if form.speech:
+            batch["mels"] = speaking.heard(_takes(samples))
+            batch["heard"] = torch.tensor([sample.heard for sample in samples])
+            batch["haze"] = speaking.haze(_takes(samples), form, generator)
         return batch
 
     # ------------------------------------------------------------ what a batch is of
 
     def form(self, step: int) -> Form:
-        """The task and the shape of this step: other sizes and lengths join once the home sizes stand."""
-        rng = random.Random(f"{self.world.seed} form {step}")
-        shares = {name: share for name, share in self.config.tasks.items() if share}
-        task: Task = rng.choices(tuple(shares), tuple(shares.values()))[0]
-        early = step < self.config.other_sizes_from * self.config.loop.steps
-        usual = early or rng.random() >= self.config.other_sizes
-        if task == "picture":
-            return Form(task, *(HOME if usual else rng.choice(SIZES)))
-        if task == "video":
-            if usual:
-                return Form(task, *CLIP_HOME, (CLIP_FRAMES,))
-            if rng.random() < 0.5:
-                return Form(task, *rng.choice(CLIP_SIZES), (CLIP_FRAMES,))
-            return Form(task, *CLIP_HOME, (rng.choice(LENGTHS),))
-        if task == "scenes":
-            count = rng.choice((2, 3))
-            return Form(task, *CLIP_HOME, (CLIP_FRAMES,) * count if usual else tuple(rng.choices(LENGTHS, k=count)))
-        if task in ("layout", "layered"):
-            return self._arranged(task, rng)
-        return Form(task, *HOME)
-
-    def _arranged(self, task: Task, rng: random.Random) -> Form:
-        """A form of its own for nearly every step: samples of a batch share the grid's boxes and little else."""
-        overlap = rng.random() < 0.5
-        boxes = token_boxes(rng, *HOME, rng.choice(COUNTS), overlap)
-        if task == "layered":
-            return Form(task, *HOME, boxes=boxes, prompted=rng.random() < 0.5)
-        prompted, siamese = rng.choice(MECHANISMS)
-        return Form(task, *HOME, boxes=boxes, prompted=prompted, siamese=siamese)
+        """The task and the shape of this step."""
+        return form_of(self.config, self.world.seed, step)
 
     def indices(self, step: int, count: int) -> list[int]:
         """Which scenes a step draws: new ones for ever, or those of the pool, epoch by epoch."""
@@ -182,8 +160,9 @@ class Samples:
         if form not in self.stores:
             labels = len(self.names) if form.task in STORED_LABELS else 0
             shape = (self.config.pool, form.tokens, self.channels + labels)
-            holes = ("masks",) if form.task in ("masked", "reference") else ()
-            name = f"{form.task}-{len(form.lengths)}-{fingerprint(self.world, *holes)}-{self.config.pool}.f16"
+            more = ("masks",) if form.task in ("masked", "reference") else ()
+            more = speaking.DRAWN_BY if form.task in SPOKEN else more
+            name = f"{form.task}-{len(form.lengths)}-{fingerprint(self.world, *more)}-{self.config.pool}.f16"
             self.stores[form] = TokenStore(self.scratch / "tokens" / name, shape)
         return self.stores[form]
 
@@ -196,6 +175,8 @@ class Samples:
         tokens = form.tokens
         if form.boxes:
             return self._of_boxes(form, index, rng, aspect)
+        if form.task in SPOKEN:
+            return self._spoken(form, index, rng)
         if form.task == "picture":
             scene = self.world.scene(index, aspect)
             return Sample((scene,), (self.tell(scene, rng),), np.zeros(tokens, bool))
@@ -256,7 +237,18 @@ class Samples:
         prompts = 1 + len(form.boxes) if form.prompted else 1
         return Sample((scene,), (told, *each), given, (False,) * prompts, boxes)
 
-    def tell(self, scene: Scene, rng: random.Random) -> str:
+    def _spoken(self, form: Form, index: int, rng: random.Random) -> Sample:
+        """Somebody who speaks. Half of those of whom nothing is told are not heard either: guidance needs all three."""
+        take = speaking.take(form, self.world.seed, index, "unseen" if self.world.split == "unseen" else "train")
+        told = self.tell(take.performance.portrait, rng)
+        both = min(self.config.caption_drop, self.config.speech_drop) / 2
+        if told:
+            unheard = (self.config.speech_drop - both) / (1 - self.config.caption_drop)
+        else:
+            unheard = both / self.config.caption_drop
+        return Sample((), (told,), take.given(form), take=take, heard=rng.random() >= unheard)
+
+    def tell(self, scene: Scene | Portrait, rng: random.Random) -> str:
         """What a sample is told: the whole, a paraphrase, the short form or nothing."""
         dice = rng.random()
         for share, text in (
@@ -275,6 +267,8 @@ class Samples:
         """[B, F, 3, H, W] in uint8; of a stack composite and background, then each layer's [B, 1, 4, H', W']."""
         if form.task == "layered":
             return self._stack(samples, form)
+        if form.task in SPOKEN:
+            return speaking.pieces(_takes(samples), form)
         stills = [still for sample in samples for still in sample.frames]
         drawn = render(stills, 16 * form.h, 16 * form.w, layered=False).picture
         return (_bytes(drawn).unflatten(0, (len(samples), -1)),)
@@ -323,7 +317,7 @@ class Samples:
 
         Frames tell of each other, so a clip needs more noise to hide as much (the shift of SD3, section 5.3.2).
         """
-        mean = self.config.time_mean + (self.config.clip_shift if form.task in ("video", "scenes") else 0.0)
+        mean = self.config.time_mean + (self.config.clip_shift if form.task in ("video", "scenes", "portrait") else 0.0)
         strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
         normal = torch.special.ndtri(strata.clamp(1e-4, 1 - 1e-4))
         logit_normal = torch.sigmoid(mean + self.config.time_std * normal)
@@ -348,9 +342,14 @@ def _bytes(colours: Tensor) -> Tensor:
     return (colours * 255).round().byte()
 
 
-def _given(sample: Sample, prompt_tokens: int) -> Mask:
-    """[S * L + N] which tokens of both streams stand at timestep 0."""
-    return np.concatenate([np.repeat(sample.prompts_given, prompt_tokens), sample.given])
+def _given(sample: Sample, form: Form, prompt_tokens: int) -> Mask:
+    """[S * L + speech + N] which tokens of both streams stand at timestep 0."""
+    prompts = np.repeat(sample.prompts_given, prompt_tokens)
+    return np.concatenate([prompts, np.zeros(form.speech, bool), sample.given])
+
+
+def _takes(samples: Sequence[Sample]) -> list[speaking.Take]:
+    return [sample.take for sample in samples if sample.take is not None]
 
 
 def _box(thing: Thing, aspect: tuple[float, float]) -> tuple[float, float, float, float]:

@@ -19,19 +19,16 @@ from pipelines.refusal import Refusal
 from ui.boxscript import SCRIPT
 from ui.fields import Form, refused
 from ui.settings import quick
+from ui.words import for_script, lowered, of, say
 
 Part = dict[str, Any]  # box, prompt, negative, given: see `parts_of`
-HELP = (
-    "Drag on the canvas to draw. Tab goes from one to the next, arrow keys move it (Shift: ten times as far, "
-    "Alt: its size), Delete removes it, [ and ] change the order, Esc lets go."
-)
 # Drawn, for not every machine has letters for them.
 ACTS = (
-    ("back", "M8 13V3M4 7l4-4 4 4", "Send back"), ("forward", "M8 3v10M4 9l4 4 4-4", "Bring forward"),
-    ("copy", "M6 6h7v7H6zM10 6V3H3v7h3", "Duplicate"), ("remove", "M4 4l8 8M12 4l-8 8", "Remove"),
+    ("back", "M8 13V3M4 7l4-4 4 4"), ("forward", "M8 3v10M4 9l4 4 4-4"), ("copy", "M6 6h7v7H6zM10 6V3H3v7h3"),
+    ("remove", "M4 4l8 8M12 4l-8 8"),
 )  # fmt: skip
 HANDLES = ("nw", "n", "ne", "e", "se", "s", "sw", "w")
-SIDES = ("Left", "Top", "Right", "Bottom")
+SIDES = ("left", "top", "right", "bottom")
 
 CSS = """
 .boxes { display: flex; flex-wrap: wrap; gap: 14px 18px; align-items: flex-start; }
@@ -141,14 +138,17 @@ class BoxField:
         form: the form.
         name: of the field that the job keeps boxes in; also of its slot.
         size: width and height of the canvas while the page does not say.
-        noun: what one of them is called.
+        noun: what one of them is: box or layer.
         anonymous: whether one may be without words, and has nothing to leave out.
     """
 
     def __init__(self, form: Form, name: str, size: tuple[int, int], noun: str, anonymous: bool = False) -> None:
         self._form, self._noun, self._anonymous = form, noun, anonymous
         self.part = gr.HTML(
-            self.drawn((), size, turn=""), js_on_load=SCRIPT, elem_id=f"{form.kind}-boxes", apply_default_css=False
+            self.drawn((), size, turn=""),
+            js_on_load=for_script(SCRIPT, "editor_script"),
+            elem_id=f"{form.kind}-boxes",
+            apply_default_css=False,
         )
         form.add(
             name, self.part, sent=lambda text: parts_of(text, name), shown=lambda shown: self.drawn(*shown),
@@ -157,7 +157,7 @@ class BoxField:
         form.slot(name)
         with gr.Row(elem_classes="proposing"):
             self._ask = gr.Button(
-                "Propose boxes from the prompt", size="sm", scale=0, min_width=240, elem_classes="quiet",
+                say("boxes.propose"), size="sm", scale=0, min_width=240, elem_classes="quiet",
                 elem_id=f"{form.kind}-propose",
             )  # fmt: skip
         self._told = gr.HTML(elem_classes="slot", elem_id=f"{form.kind}-proposed", apply_default_css=False)
@@ -203,28 +203,32 @@ def editor(
         kind: the tab that it stands in.
         parts: the boxes, bottom first.
         size: the canvas's width and height, where the page does not say.
-        noun: what one of them is called.
+        noun: what one of them is: box or layer.
         anonymous: whether one may be without words.
         turn: tells one drawing from another; "" is the first one, which gives way to the browser's draft.
     """
     turn = secrets.token_hex(4) if turn is None else turn
-    boxes, word = escape(json.dumps(list(parts)), quote=True), noun.lower()
+    boxes, name = escape(json.dumps(list(parts)), quote=True), of("noun", noun)
+    word = lowered(name)
     width, height = size
-    hint = f"Each {word} gets a line here for its words; later ones lie on top."
+    hint = say("boxes.hint", word=word)
     return (
-        f'<div class="boxes none" data-kind="{kind}" data-noun="{noun}" data-turn="{turn}" data-width="{width}" '
+        f'<div class="boxes none" data-kind="{kind}" data-noun="{name}" data-turn="{turn}" data-width="{width}" '
         f'data-height="{height}" data-boxes="{boxes}"><div class="easel-of-boxes">'
-        f'<div class="board" data-part="board" role="application" tabindex="0" aria-label="Canvas: {word} by {word}" '
+        '<div class="board" data-part="board" role="application" tabindex="0" '
+        f'aria-label="{say("boxes.canvas_of", word=word)}" '
         f'aria-describedby="{kind}-keys" style="aspect-ratio: {width} / {height}">'
-        f'<img data-part="under" alt="" draggable="false"><p class="invite">Drag to draw a {word}.</p></div>'
-        '<div class="tools" role="group" aria-label="Canvas">'
-        f'<button type="button" data-tool="add">Add a {word}</button>'
-        '<button type="button" data-tool="undo" disabled>Undo</button>'
-        '<button type="button" data-tool="clear" disabled>Clear</button></div>'
-        '<label class="lie"><input type="checkbox" data-part="under-too">The last picture lies under them</label>'
-        f'<details class="keys"><summary>Keys</summary><p id="{kind}-keys">{HELP}</p></details>'
+        f'<img data-part="under" alt="" draggable="false"><p class="invite">{say("boxes.invite", word=word)}</p></div>'
+        f'<div class="tools" role="group" aria-label="{say("boxes.canvas")}">'
+        f'<button type="button" data-tool="add">{say("boxes.add", word=word)}</button>'
+        f'<button type="button" data-tool="undo" disabled>{say("paint.undo")}</button>'
+        f'<button type="button" data-tool="clear" disabled>{say("paint.clear")}</button></div>'
+        f'<label class="lie"><input type="checkbox" data-part="under-too">{say("boxes.under")}</label>'
+        f'<details class="keys"><summary>{say("tools.keys")}</summary><p id="{kind}-keys">{say("boxes.help")}</p>'
+        "</details>"
         '<p class="seen-by-none" data-part="said" role="status"></p></div>'
-        f'<ol class="rows" data-part="list" aria-label="{noun} by {word}, bottom first" data-hint="{hint}"></ol>'
+        f'<ol class="rows" data-part="list" aria-label="{say("boxes.list", noun=name, word=word)}" '
+        f'data-hint="{hint}"></ol>'
         f'<template data-part="box">{_box()}</template><template data-part="row">{_row(word, anonymous)}</template>'
         "</div>"
     )
@@ -246,7 +250,7 @@ def parts_of(text: Any, name: str) -> list[Part]:
             for each in found
         ]
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise Refusal(name, "expected a list of boxes, got something else; load the page again") from None
+        raise Refusal(name, say("boxes.no_list")) from None
 
 
 def part_of(box: Sequence[float], prompt: str | None, negative: str | None = None, given: str = "") -> Part:
@@ -263,29 +267,30 @@ def _box() -> str:
 
 
 def _row(word: str, anonymous: bool) -> str:
-    hint = "empty: the model decides" if anonymous else f"what this {word} shows"
+    hint = say("boxes.empty") if anonymous else say("boxes.shows", word=word)
     acts = "".join(
-        f'<button type="button" data-act="{act}" title="{words}" aria-label="{words}">'
+        f'<button type="button" data-act="{act}" title="{of("act", act)}" aria-label="{of("act", act)}">'
         f'<svg viewBox="0 0 16 16" aria-hidden="true"><path d="{drawn}"/></svg></button>'
-        for act, drawn, words in ACTS
+        for act, drawn in ACTS
     )
     sides = "".join(
-        f'<label>{name} %<input type="number" data-side="{edge}" min="0" max="100" step="1" aria-label="{name} in per '
-        'cent"></label>'
+        f'<label>{of("side", name)} %<input type="number" data-side="{edge}" min="0" max="100" step="1" '
+        f'aria-label="{say("boxes.per_cent", side=of("side", name))}"></label>'
         for edge, name in enumerate(SIDES)
     )
     negative = "" if anonymous else (
-        f'<label>Leave out<input type="text" data-field="negative" maxlength="{MAX_CHARACTERS}" autocomplete="off" '
-        'aria-label="Leave out" placeholder="as for the whole picture"></label>'
+        f'<label>{say("field.negative_prompt")}<input type="text" data-field="negative" '
+        f'maxlength="{MAX_CHARACTERS}" autocomplete="off" '
+        f'aria-label="{say("field.negative_prompt")}" placeholder="{say("boxes.as_whole")}"></label>'
     )  # fmt: skip
     given = (
-        '<p class="is-given"><img alt=""><span>It is given.</span>'
-        '<button type="button" data-act="renew" aria-label="Make it new">Make it new</button></p>'
+        f'<p class="is-given"><img alt=""><span>{say("boxes.given")}</span>'
+        f'<button type="button" data-act="renew" aria-label="{say("boxes.renew")}">{say("boxes.renew")}</button></p>'
     )
     return (
         f'<li><b></b><input type="text" data-field="prompt" maxlength="{MAX_CHARACTERS}" autocomplete="off" '
-        f'aria-label="Prompt" placeholder="{hint}">{given if anonymous else ""}'
-        f'<div class="acts" role="group" aria-label="Order">{acts}</div>'
-        f"<details><summary>{'Place' if anonymous else 'Leave out, place'}</summary>{negative}"
+        f'aria-label="{say("field.prompt")}" placeholder="{hint}">{given if anonymous else ""}'
+        f'<div class="acts" role="group" aria-label="{say("boxes.order")}">{acts}</div>'
+        f"<details><summary>{say('boxes.place' if anonymous else 'boxes.out_and_place')}</summary>{negative}"
         f'<div class="sides">{sides}</div></details></li>'
     )

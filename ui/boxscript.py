@@ -10,7 +10,9 @@ from ui.overlay import PAINT
 
 LARGEST = 460  # pixels of the canvas's longer side on the page
 
-SCRIPT = """
+SCRIPT = r"""
+const words = WORDS;
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const EDGES = {w: 0, n: 1, e: 2, s: 3};
 const part = (name) => element.querySelector(`[data-part="${name}"]`);
 const root = () => element.querySelector('.boxes');
@@ -51,10 +53,9 @@ const size = () => ['width', 'height'].map((side) =>
 const least = () => size().map((side) => Math.min(1, STEP / side));
 const named = (index) => {
   const {box, prompt} = boxes[index], [left, top, right, bottom] = box.map((side) => Math.round(side * 100));
-  const where = `left ${left}, top ${top}, right ${right}, bottom ${bottom} %`;
-  return `${noun} ${index + 1}: ${prompt || 'no words yet'}; ${where}`;
+  return fill(words.named, {noun, number: index + 1, prompt: prompt || words.wordless, left, top, right, bottom});
 };
-const say = (words) => { part('said').textContent = words; };
+const say = (text) => { part('said').textContent = text; };
 const place = (index) => {
   const {box, prompt} = boxes[index], node = part('board').querySelector(`[data-box="${index}"]`);
   const [left, top, right, bottom] = box.map((side) => side * 100);
@@ -139,7 +140,7 @@ const remove = (index) => {
   const next = Math.min(index, boxes.length - 2);
   change(() => { boxes.splice(index, 1); chosen = next; }, next);
   if (!boxes.length) part('board').focus({preventScroll: true});
-  say(`${noun} ${index + 1} was removed.`);
+  say(fill(words.removed, {noun, number: index + 1}));
 };
 const order = (index, by) => {
   const other = index + by;
@@ -225,7 +226,7 @@ element.addEventListener('pointermove', (event) => {
   const to = at(event), edge = board.getBoundingClientRect(), [dx, dy] = [to[0] - drag.from[0], to[1] - drag.from[1]];
   if (!drag.moved && Math.hypot(dx * edge.width, dy * edge.height) < 4) return;
   if (!drag.moved && drag.act === 'draw') {
-    if (boxes.length >= MOST) { drag = null; return say('There are MOST already; remove one first.'); }
+    if (boxes.length >= MOST) { drag = null; return say(fill(words.most, {most: MOST})); }
     boxes.push(blank(spanned(drag.from, to))); chosen = boxes.length - 1;
     draw();
   }

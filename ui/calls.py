@@ -17,17 +17,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ui.words import say
+
 CALL = re.compile(r"/gradio_api/(?:run/(\w+)/?|queue/join)", re.ASCII)
 SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 MAX_DEPTH = 32  # of what is nested in a call; a table of scenes has three
 ONE = (gr.Textbox, gr.Number, gr.Slider, gr.Checkbox, gr.Radio, gr.Dropdown)  # what holds one word or number
 WORDS = (gr.Textbox, gr.HTML)
-NO_CALL = "expected a call of the page: a JSON object with the values of a listener's fields"
-NO_LISTENER = "there is no such listener on this page; load the page again"
-NO_FILES = "expected plain values, got a file; files go to /uploads"
-NO_EVENT = "expected what happened on the page, got nothing that this listener can read; load the page again"
-TOO_FEW = "expected {wanted} values, got {got}; load the page again"
-NO_VALUE = "{label}: expected a value that this field can have, got another"
 
 
 class Calls:
@@ -71,29 +67,29 @@ def _judged(blocks: Any, api_name: str | None, body: bytes) -> tuple[bytes, bool
     try:
         call = json.loads(body)
     except (ValueError, RecursionError):
-        raise _Wrong(NO_CALL, 400) from None
+        raise _Wrong(say("calls.no_call"), 400) from None
     if not isinstance(call, dict) or not isinstance(call.get("data"), list):
-        raise _Wrong(NO_CALL, 400)
+        raise _Wrong(say("calls.no_call"), 400)
     _check_plain(call)
     session, index, event = call.get("session_hash"), call.get("fn_index"), call.get("event_data")
     if session is not None and not (isinstance(session, str) and SESSION.fullmatch(session)):
-        raise _Wrong(NO_CALL, 400)
+        raise _Wrong(say("calls.no_call"), 400)
     listeners = blocks.fns
     if index is None:
         listener = next((each for each in listeners.values() if each.api_name == api_name), None)
     else:
         listener = listeners.get(index) if type(index) is int else None
     if listener is None or listener.fn is None:
-        raise _Wrong(NO_LISTENER, 404)
+        raise _Wrong(say("calls.no_listener"), 404)
     if len(call["data"]) < len(listener.inputs):
-        raise _Wrong(TOO_FEW.format(wanted=len(listener.inputs), got=len(call["data"])), 400)
+        raise _Wrong(say("calls.too_few", wanted=len(listener.inputs), got=len(call["data"])), 400)
     session_state = blocks.state_holder.session_data.get(session) if session else None
     for part, value in zip(listener.inputs, call["data"], strict=False):
         _check_value(part if session_state is None else session_state.blocks_config.blocks.get(part._id, part), value)
     hints = get_type_hints(listener.fn).values()
     eventful = any(isinstance(hint, type) and issubclass(hint, gr.EventData) for hint in hints)
     if eventful and not isinstance(event, dict):
-        raise _Wrong(NO_EVENT, 400)
+        raise _Wrong(say("calls.no_event"), 400)
     for at, part in enumerate(listener.inputs):
         if isinstance(part, WORDS) and call["data"][at] is None:
             call["data"][at] = ""  # nothing in a field for words is no words, to every listener
@@ -106,10 +102,10 @@ def _check_plain(call: Mapping[str, Any]) -> None:
     while open_ones:
         value, depth = open_ones.pop()
         if depth > MAX_DEPTH or (isinstance(value, str) and not _encodes(value)):
-            raise _Wrong(NO_CALL, 400)
+            raise _Wrong(say("calls.no_call"), 400)
         if isinstance(value, dict):
             if "path" in value and "meta" in value:  # how gradio tells a file from other values
-                raise _Wrong(NO_FILES, 400)
+                raise _Wrong(say("calls.no_files"), 400)
             open_ones += [(key, depth) for key in value] + [(inner, depth + 1) for inner in value.values()]
         elif isinstance(value, list):
             open_ones += [(inner, depth + 1) for inner in value]
@@ -135,7 +131,7 @@ def _check_value(part: Any, value: Any) -> None:
         part.preprocess(value)
     except Exception:  # components raise what their conversions raise
         label = getattr(part, "label", None) or type(part).__name__
-        raise _Wrong(NO_VALUE.format(label=label), 400) from None
+        raise _Wrong(say("calls.no_value", label=label), 400) from None
 
 
 def _mended(send: Send) -> Send:
@@ -149,7 +145,7 @@ def _mended(send: Send) -> Send:
         nonlocal failed
         if message["type"] == "http.response.start" and message["status"] == 500:
             failed = True
-            answer = _refused(NO_EVENT, 422)
+            answer = _refused(say("calls.no_event"), 422)
             await send({"type": "http.response.start", "status": 422, "headers": answer.raw_headers})
             await send({"type": "http.response.body", "body": answer.body})
         elif not failed:

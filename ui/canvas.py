@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 
 from ui.uploads import Upload
+from ui.words import say
 
 LARGEST = 460  # pixels on the page
 
@@ -161,14 +162,16 @@ def canvas(upload: Upload | None, mask: Upload | None = None) -> str:
     return (
         f'<div class="canvas"><div class="stack" data-part="stack" data-turn="{secrets.token_hex(4)}" '
         f'data-mask="{painted}" style="width: {shown}px">'
-        f'<img src="uploads/{upload.id}/picture" width="{width}" height="{height}" alt="What is kept" '
+        f'<img src="uploads/{upload.id}/picture" width="{width}" height="{height}" alt="{say("paint.kept")}" '
         f'draggable="false"><canvas data-part="mask" width="{width}" height="{height}" '
-        'aria-label="Paint what to make new"></canvas></div>'
-        '<div class="tools" role="group" aria-label="Mask">'
-        '<button type="button" data-tool="draw" aria-pressed="true">Paint</button>'
-        '<button type="button" data-tool="erase" aria-pressed="false">Erase</button>'
-        '<label class="brush">Brush<input type="range" data-tool="brush" min="2" max="64" value="22"></label>'
-        '<button type="button" data-tool="undo">Undo</button><button type="button" data-tool="clear">Clear</button>'
-        '<button type="button" data-tool="invert">Invert</button>'
-        '<label class="file">Mask from a file<input type="file" accept="image/*"></label></div></div>'
+        f'aria-label="{say("paint.canvas")}"></canvas></div>'
+        f'<div class="tools" role="group" aria-label="{say("field.mask")}">'
+        f'<button type="button" data-tool="draw" aria-pressed="true">{say("paint.draw")}</button>'
+        f'<button type="button" data-tool="erase" aria-pressed="false">{say("paint.erase")}</button>'
+        f'<label class="brush">{say("paint.brush")}'
+        '<input type="range" data-tool="brush" min="2" max="64" value="22"></label>'
+        f'<button type="button" data-tool="undo">{say("paint.undo")}</button>'
+        f'<button type="button" data-tool="clear">{say("paint.clear")}</button>'
+        f'<button type="button" data-tool="invert">{say("paint.invert")}</button>'
+        f'<label class="file">{say("paint.from_file")}<input type="file" accept="image/*"></label></div></div>'
     )

@@ -11,15 +11,19 @@ from pipelines.refusal import Refusal
 from ui.past import Past, past
 from ui.result import png_frames
 from ui.studio import Studio
+from ui.words import say
 
 LOOKED_AT = 200  # the latest videos that are offered
-NOTHING = ("begin anew", "")
-NO_VIDEO = "expected a video of the history, got something else; choose it again"
+
+
+def nothing() -> tuple[str, str]:
+    """What a list of earlier videos offers first."""
+    return say("choice.nothing"), ""
 
 
 def choices(studio: Studio) -> list[tuple[str, str]]:
     """What a list of earlier videos offers: what each is called, and its id."""
-    return [NOTHING, *((_name(entry), entry.id) for entry in _videos(studio))]
+    return [nothing(), *((_name(entry), entry.id) for entry in _videos(studio))]
 
 
 def video(studio: Studio, id: str) -> Past | None:
@@ -36,7 +40,7 @@ def continued(studio: Studio, id: str) -> str:
     """
     found = video(studio, id)
     if found is None:
-        raise Refusal("continue_from", NO_VIDEO)
+        raise Refusal("continue_from", say("choice.no_video"))
     path = studio.folder / found.files[0]
     return str(path.with_suffix("") if png_frames(found) else path)
 

@@ -4,7 +4,6 @@ it again.
 
 from __future__ import annotations
 
-from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,7 @@ from pipelines.history.reproductions import Reproduction
 from ui.past import Past
 from ui.result import facts, prompt
 from ui.studio import Studio
-
-USE, SEEDLESS, WORDS = "Use all", "All but the seed", "Prompt only"
-CHANGE, GO_ON, AGAIN = "Change a part", "Go on from it", "Reproduce"
-DISCARD, TAKE_BACK, CLOSE = "To the bin", "Put back", "Close"
-WITHOUT = "without {words}"
-WAITING = "It is rendered again as soon as the renderer is free; this page need not stay open."
-STARTING, STEP = "Rendering it again.", "Rendering it again: step {step} of {steps}."
-STOP = "Leave it"
-JUDGED = "{when}:"
-PROGRESS = "Progress"
+from ui.words import moment, say
 
 VERDICT = """
 element.addEventListener('click', (event) => {
@@ -54,7 +44,7 @@ def about(entry: Entry, found: Past, folder: Path) -> str:
     """Its name, what it was asked for, its settings and its files."""
     said = f'<h3>{escape(entry.stem)}</h3><p class="words">{escape(prompt(found))}</p>'
     if found.job.get("negative_prompt"):
-        said += f'<p class="without">{escape(WITHOUT.format(words=found.job["negative_prompt"]))}</p>'
+        said += f'<p class="without">{escape(say("chosen.without", words=found.job["negative_prompt"]))}</p>'
     return f'<div class="told" data-id="{entry.id}">{said}{facts(found, folder)}</div>'
 
 
@@ -62,15 +52,15 @@ def buttons() -> list[Any]:
     """What one can do with an output, in the order of `open_to`."""
     quiet: dict[str, Any] = {"elem_classes": "quiet", "scale": 0, "min_width": 110}
     return [
-        gr.Button(USE, variant="primary", elem_id="use", scale=0, min_width=110),
-        gr.Button(SEEDLESS, elem_id="use-seedless", **quiet),
-        gr.Button(WORDS, elem_id="use-words", **quiet),
-        gr.Button(CHANGE, elem_id="change", **quiet),
-        gr.Button(GO_ON, elem_id="go-on", **quiet),
-        gr.Button(AGAIN, elem_id="reproduce", **quiet),
-        gr.Button(DISCARD, elem_id="discard", **quiet),
-        gr.Button(TAKE_BACK, elem_id="take-back", **quiet),
-        gr.Button(CLOSE, elem_id="close-chosen", **quiet),
+        gr.Button(say("chosen.use"), variant="primary", elem_id="use", scale=0, min_width=110),
+        gr.Button(say("chosen.seedless"), elem_id="use-seedless", **quiet),
+        gr.Button(say("chosen.words"), elem_id="use-words", **quiet),
+        gr.Button(say("chosen.change"), elem_id="change", **quiet),
+        gr.Button(say("chosen.go_on"), elem_id="go-on", **quiet),
+        gr.Button(say("chosen.again"), elem_id="reproduce", **quiet),
+        gr.Button(say("chosen.discard"), elem_id="discard", **quiet),
+        gr.Button(say("chosen.take_back"), elem_id="take-back", **quiet),
+        gr.Button(say("chosen.close"), elem_id="close-chosen", **quiet),
     ]
 
 
@@ -91,16 +81,17 @@ def verdict(studio: Studio, id: str) -> str:
 
 
 def _on_its_way(studio: Studio, found: Reproduction) -> str:
-    words = WAITING
+    words = say("chosen.waiting")
     if found.state == "running":
-        words = STEP.format(step=found.step, steps=found.steps) if found.step else STARTING
+        words = say("chosen.step", step=found.step, steps=found.steps) if found.step else say("chosen.starting")
     percent = round(100 * found.step / found.steps) if found.steps else 0
     health = studio.health()
     alarm = f'<p class="note bad" role="alert">{escape(health)}</p>' if health else ""
     return (
         f'<p class="say" role="status">{words}</p><div class="bar" role="progressbar" aria-valuemin="0" '
-        f'aria-valuemax="100" aria-valuenow="{percent}" aria-label="{PROGRESS}"><i style="width: {percent}%"></i></div>'
-        f'{alarm}<button type="button" data-leave>{STOP}</button>'
+        f'aria-valuemax="100" aria-valuenow="{percent}" aria-label="{say("chosen.progress")}"><i style="width: '
+        f'{percent}%"></i></div>'
+        f'{alarm}<button type="button" data-leave>{say("chosen.stop")}</button>'
     )
 
 
@@ -110,5 +101,5 @@ def _judged(studio: Studio, found: Reproduction) -> str:
     sentence = studio.uploads.plain(found.verdict.sentence).replace(f"{studio.folder}/", "")
     words = escape(sentence[:1].upper() + sentence[1:]) + ("" if sentence.endswith(".") else ".")
     tone = "good" if found.verdict.equal else "bad" if not found.verdict.rendered else ""
-    when = datetime.fromtimestamp(found.when).strftime("%-d %b %Y, %H:%M")
-    return f'<p class="note {tone}" role="status"><b>{JUDGED.format(when=when)}</b> {words}</p>'
+    when = moment(found.when)
+    return f'<p class="note {tone}" role="status"><b>{say("chosen.judged", when=when)}</b> {words}</p>'

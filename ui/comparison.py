@@ -12,20 +12,10 @@ from pipelines.history.history import Entry
 from ui.fields import label_of
 from ui.files import address
 from ui.past import Past
+from ui.words import say
 
-TITLE = "Compared"
-BESIDE, SLIDER = "Side by side", "Slider"
-NO_SLIDER = "The slider needs two pictures or videos of one size."
-CLOSER, FARTHER, WHOLE, CLOSE = "Closer", "Farther", "Whole", "Close the comparison"
-HOW_MUCH = "How much of the left one is shown"
-MOVE = "{name}: plus and minus zoom, the arrow keys move"
-FIELD, ONE_MORE = "What", "Take up another one to compare it with this one."
-SAME = "Nothing that the records tell is different."
-PIXELS_EQUAL = "The pixels are equal."
-PIXELS_APART = "The pixels differ by at most {largest} of 255, {mean:.2g} on average ({psnr:.1f} dB)."
-PIXELS_OTHER = "The pixels can not be compared: they are of another size or length, or a file can not be read."
 NOTHING, LONGEST = "–", 200  # for what a record does not tell; characters of a value
-MOST_ROWS, MORE_ROWS = 60, "and {count} more"
+MOST_ROWS = 60
 
 # Both pictures read one zoom and one place, so what is seen of one is what is seen of the other.
 COMPARE = """
@@ -137,28 +127,30 @@ CSS = """
 
 def one_taken(entry: Entry) -> str:
     """What stands there while one output alone is taken up."""
-    return f'<p class="say" role="status" data-taken="{entry.id}">{ONE_MORE}</p>'
+    return f'<p class="say" role="status" data-taken="{entry.id}">{say("compare.one_more")}</p>'
 
 
 def compared(sides: Sequence[tuple[Entry, Past]], differences: Sequence[Difference]) -> str:
     """Two outputs side by side, and what differs between their records."""
     (left, _), (right, _) = sides
     alike = (left.width, left.height, left.kind == "video") == (right.width, right.height, right.kind == "video")
-    fits = "" if alike and left.width else f' disabled title="{NO_SLIDER}"'
+    fits = "" if alike and left.width else f' disabled title="{say("compare.no_slider")}"'
     tools = (
-        f'<button type="button" data-act="beside" aria-pressed="true">{BESIDE}</button>'
-        f'<button type="button" data-act="slider" aria-pressed="false"{fits}>{SLIDER}</button>'
-        f'<button type="button" data-act="closer">{CLOSER}</button>'
-        f'<button type="button" data-act="farther">{FARTHER}</button>'
-        f'<button type="button" data-act="whole">{WHOLE}</button>'
-        f'<button type="button" data-act="close">{CLOSE}</button>'
+        f'<button type="button" data-act="beside" aria-pressed="true">{say("compare.beside")}</button>'
+        f'<button type="button" data-act="slider" aria-pressed="false"{fits}>{say("compare.slider")}</button>'
+        f'<button type="button" data-act="closer">{say("compare.closer")}</button>'
+        f'<button type="button" data-act="farther">{say("compare.farther")}</button>'
+        f'<button type="button" data-act="whole">{say("compare.whole")}</button>'
+        f'<button type="button" data-act="close">{say("compare.close")}</button>'
     )
     figures = "".join(_figure(entry, shown) for entry, shown in sides)
     return (
-        f'<section class="compared" data-left="{left.id}" data-right="{right.id}" aria-label="{TITLE}">'
-        f'<h2>{TITLE}</h2><div class="tools" role="toolbar" aria-label="{TITLE}">{tools}</div>'
+        f'<section class="compared" data-left="{left.id}" data-right="{right.id}" aria-label="{say("compare.title")}">'
+        f'<h2>{say("compare.title")}</h2><div class="tools" role="toolbar" aria-label="{say("compare.title")}">'
+        f"{tools}</div>"
         f'<div class="sides">{figures}</div>'
-        f'<input type="range" class="wipe" data-wipe min="0" max="100" value="50" aria-label="{HOW_MUCH}">'
+        '<input type="range" class="wipe" data-wipe min="0" max="100" value="50" '
+        f'aria-label="{say("compare.how_much")}">'
         f"{_table(left.stem, right.stem, differences)}</section>"
     )
 
@@ -167,11 +159,11 @@ def measured(found: Comparison) -> str:
     """How far the pixels of two outputs are apart, in a sentence."""
     apart = found.pixels
     if apart is None:
-        told = PIXELS_OTHER
+        told = say("compare.pixels_other")
     elif apart.psnr is None:
-        told = PIXELS_EQUAL
+        told = say("compare.pixels_equal")
     else:
-        told = PIXELS_APART.format(largest=apart.largest, mean=apart.mean, psnr=apart.psnr)
+        told = say("compare.pixels_apart", largest=apart.largest, mean=apart.mean, psnr=apart.psnr)
     return f'<p class="say" role="status">{told}</p>'
 
 
@@ -183,22 +175,23 @@ def _figure(entry: Entry, shown: Past) -> str:
     else:
         inner = f'<img src="{source}" alt="{words}" draggable="false">'
     return (
-        f'<figure><div class="pane" tabindex="0" role="group" aria-label="{MOVE.format(name=name)}">{inner}</div>'
+        f'<figure><div class="pane" tabindex="0" role="group" aria-label="{say("compare.move", name=name)}">'
+        f"{inner}</div>"
         f"<figcaption><b>{name}</b> {words}</figcaption></figure>"
     )
 
 
 def _table(left: str, right: str, differences: Sequence[Difference]) -> str:
     if not differences:
-        return f'<p class="say">{SAME}</p>'
+        return f'<p class="say">{say("compare.same")}</p>'
     rows = "".join(
         f'<tr><th scope="row">{escape(label_of(each.field))}</th><td>{_value(each.left)}</td>'
         f"<td>{_value(each.right)}</td></tr>"
         for each in differences[:MOST_ROWS]
     )
     more = len(differences) - MOST_ROWS
-    rest = f'<p class="say">{MORE_ROWS.format(count=more)}</p>' if more > 0 else ""
-    head = "".join(f'<th scope="col">{escape(words)}</th>' for words in (FIELD, left, right))
+    rest = f'<p class="say">{say("compare.more_rows", count=more)}</p>' if more > 0 else ""
+    head = "".join(f'<th scope="col">{escape(words)}</th>' for words in (say("compare.field"), left, right))
     return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{rest}'
 
 

@@ -25,19 +25,14 @@ from ui.result import ACT, kind
 from ui.settings import length, quick, shelve
 from ui.status import stage, waiting
 from ui.studio import Studio
+from ui.words import counted, of, say
 
 FIRST = "text"  # the tab that is open at the beginning
 PACE = 0.7  # seconds between two looks at the queue
 LOOKED_AT = 100  # rows that are searched for the latest one of a tab
 WORDED = ("scenes", "boxes")  # lists of a job whose parts each need a prompt
 LATEST: tuple[State, ...] = ("done", "failed", "cancelled", "paused")  # what is shown while nothing is at work
-EDITING, SAVE, LEAVE = "You edit a waiting job.", "Save to the queue", "Leave it"
-STARTED = (
-    "The job is not waiting any more, so it stays as it was; what you changed is still here: press Render to queue it"
-)
 
-SEVERAL = "expected one job for the waiting one, got {count}; take the lists out, or leave it and press Render"
-TO_GRID = "Grid of this"
 Jobs = list[tuple[Job, Mapping[str, Any] | None]]  # each with what its record tells that it was expanded from
 
 # One listener on the part itself, for what stands in it comes and goes.
@@ -80,7 +75,6 @@ def desk(
     studio: Studio,
     tab: str,
     lay: Callable[[Studio], Form],
-    hint: str,
     opened: Sequence[Any],
     *,
     wide: bool = False,
@@ -92,7 +86,6 @@ def desk(
         studio: what it works with.
         tab: its id.
         lay: lays the fields out, and returns them.
-        hint: what to do when there is nothing on the easel.
         opened: the events at which the tab is opened.
         wide: whether the fields need more room than the easel.
         again: makes a job of a row's id and the layer that is to be rendered again; raises Refusal.
@@ -105,7 +98,7 @@ def desk(
         ahead = going.index(row.id) if row and row.id in going else 0
         others = [other for other in line if not row or other.id != row.id]
         busy = row is not None and row.state in ("queued", "running") and not row.stopping
-        shown = stage(row, ahead, studio.folder, studio.health(), hint, studio.queue.settings())
+        shown = stage(row, ahead, studio.folder, studio.health(), of("hint", tab), studio.queue.settings())
         # The row itself and not "the one that is followed" is named, so a page that follows none can cancel too.
         return shown, gr.Button(visible=busy), waiting(others), row.id if row else ""
 
@@ -123,9 +116,9 @@ def desk(
         except Unfinished as refusal:
             return no_plan(refusal.reason), also, *form.said(left=[refusal.field])
         except Refusal as refusal:
-            return no_plan("There is none while a field is wrong."), also, *form.said(plain(refusal))
+            return no_plan(say("plan.none")), also, *form.said(plain(refusal))
         except OSError as error:
-            return no_plan(f"A file can not be read or written: {error.strerror}."), also, *form.said()
+            return no_plan(say("plan.no_file", reason=error.strerror)), also, *form.said()
         seconds = studio.pace.seconds(estimate.flops, job.model)
         cost = cost_line(estimate, _length(job, estimate.resolved), seconds)
         several = expansion.line(first, filled, lists, seconds)
@@ -156,9 +149,9 @@ def desk(
 
         def put(jobs: Jobs) -> str:
             if len(jobs) > 1:
-                raise Refusal("", SEVERAL.format(count=len(jobs)))
+                raise Refusal("", say("desk.several", count=len(jobs)))
             if not studio.queue.edit(id, *jobs[0]):
-                raise Refusal("", STARTED)
+                raise Refusal("", say("desk.started"))
             return id
 
         answer = write(lambda: jobs_of(beside(studio.queue.get(id), form, form.job(values))), put)
@@ -180,7 +173,7 @@ def desk(
         except Refusal as refusal:
             problem = plain(refusal)
         except (sqlite3.Error, OSError) as error:
-            problem = Refusal("", f"the job can not be written: {error}; nothing was queued")
+            problem = Refusal("", say("desk.unwritten", reason=error))
         else:
             return ("", id, *look(id), *form.said())
         return (refused(problem), *[gr.skip()] * 5, *form.said(problem))
@@ -209,23 +202,29 @@ def desk(
     with gr.Row(elem_classes="desk", equal_height=False):
         with gr.Column(scale=8 if wide else 6, min_width=300, elem_classes="sheet form", elem_id=f"{tab}-form"):
             with gr.Row(visible=False, elem_classes="editing", elem_id=f"{tab}-editing") as bar:
-                gr.HTML(f'<p role="status">{EDITING}</p>', apply_default_css=False)
-                keep = gr.Button(SAVE, variant="primary", size="sm", scale=0, min_width=170, elem_id=f"{tab}-save")
-                leave = gr.Button(LEAVE, size="sm", scale=0, min_width=100, elem_id=f"{tab}-leave")
+                gr.HTML(f'<p role="status">{say("desk.editing")}</p>', apply_default_css=False)
+                keep = gr.Button(
+                    say("desk.save"), variant="primary", size="sm", scale=0, min_width=170, elem_id=f"{tab}-save"
+                )
+                leave = gr.Button(say("desk.leave"), size="sm", scale=0, min_width=100, elem_id=f"{tab}-leave")
             form = lay(studio)
             shelve(form, studio.shelf)
             presets_row(studio, form)
             how = expansion.lay(tab)
             cost = gr.HTML(elem_classes="cost-line", elem_id=f"{tab}-cost", apply_default_css=False)
-            render = gr.Button("Render", variant="primary", size="lg", elem_id=f"{tab}-render", elem_classes="render")
+            render = gr.Button(
+                say("desk.render"), variant="primary", size="lg", elem_id=f"{tab}-render", elem_classes="render"
+            )
             form.slot()
-            to_grid = gr.Button(TO_GRID, size="sm", elem_id=f"{tab}-to-grid", elem_classes=f"quiet to-grid {DEEP}")
+            to_grid = gr.Button(
+                say("desk.to_grid"), size="sm", elem_id=f"{tab}-to-grid", elem_classes=f"quiet to-grid {DEEP}"
+            )
         with gr.Column(scale=6, min_width=300, elem_classes="side"):
             with gr.Column(elem_classes="sheet easel-side"):
                 easel = gr.HTML(
                     lambda: look("")[0], js_on_load=ACT + PICK, elem_id=f"{tab}-easel", apply_default_css=False
                 )
-                stop = gr.Button("Cancel", visible=False, elem_classes="quiet stop", elem_id=f"{tab}-cancel")
+                stop = gr.Button(say("desk.cancel"), visible=False, elem_classes="quiet stop", elem_id=f"{tab}-cancel")
                 line = gr.HTML(js_on_load=PICK, elem_id=f"{tab}-line", apply_default_css=False)
             with gr.Column(elem_classes="sheet plan-side"):
                 plan = gr.HTML(elem_id=f"{tab}-plan", apply_default_css=False)
@@ -292,10 +291,10 @@ def _length(job: Job, resolved: Mapping[str, Any]) -> str:
     asked = sum(scene.frames for scene in scenes) if scenes else getattr(job, "frames", None) or 1
     frames = resolved.get("frames", asked)
     if layers := getattr(job, "layers", None):
-        return f"a picture of {len(layers)} layer{'s' if len(layers) > 1 else ''} and a background"
+        return counted("desk.layers", len(layers))
     if not isinstance(frames, int) or frames <= 1:
-        return "a picture"
-    told = f"{len(scenes)} scenes, " if scenes and len(scenes) > 1 else ""
+        return say("desk.picture")
+    told = f"{say('desk.scenes', count=len(scenes))}, " if scenes and len(scenes) > 1 else ""
     return told + length(frames, getattr(job, "fps", None) or DEFAULT_FPS)
 
 

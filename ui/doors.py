@@ -13,7 +13,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-CLOSED = "there is nothing at this address"
+from ui.words import say
+
 READS, WRITES = ("GET", "HEAD"), ("POST",)
 # Gradio's routes by their path as a whole, and how they are asked.
 GRADIO: Mapping[str, tuple[str, ...]] = {
@@ -50,7 +51,7 @@ class Doors:
         """Pass an open address on; answer any other with 404."""
         if scope["type"] != "http" or self.open(scope):
             return await self.app(scope, receive, send)
-        await PlainTextResponse(CLOSED, 404)(scope, receive, send)
+        await PlainTextResponse(say("guard.closed"), 404)(scope, receive, send)
 
     def open(self, scope: Scope) -> bool:
         """Whether a request may go on."""

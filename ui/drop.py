@@ -7,24 +7,26 @@ from html import escape
 from typing import Any
 
 from ui.uploads import MAX_UPLOAD, Upload
+from ui.words import counted, for_script, of, say
 
 # Files go straight to the studio's own route and not through gradio, which keeps copies of its own.
 DROP = """
-const say = (words, bad) => {
+const words = WORDS;
+const say = (text, bad) => {
   const place = element.querySelector('[data-told]');
-  if (place) { place.textContent = words; place.classList.toggle('bad', Boolean(bad)); }
+  if (place) { place.textContent = text; place.classList.toggle('bad', Boolean(bad)); }
 };
 const send = async (file) => {
   if (!file) return;
-  if (file.size > MOST) return say('expected at most ROOM MiB; make it smaller or shorter', true);
-  say('Taking it in ...');
+  if (file.size > MOST) return say(words.too_large.replace('{room}', ROOM), true);
+  say(words.taking);
   try {
     const answer = await fetch('uploads', {method: 'POST', body: file,
       headers: {'Content-Type': 'application/octet-stream'}});
     const told = await answer.json();
     if (!answer.ok) return say(told.reason, true);
     trigger('pick', {id: told.id});
-  } catch (error) { say('it did not arrive; try it again', true); }
+  } catch (error) { say(words.lost, true); }
 };
 element.addEventListener('change', (event) => {
   if (event.target.type === 'file') { send(event.target.files[0]); event.target.value = ''; }
@@ -59,6 +61,11 @@ CSS = """
 """
 
 
+def script() -> str:
+    """What a place does in the browser."""
+    return for_script(DROP, "drop_script")
+
+
 def place(upload: Upload | None, label: str, hint: str, accept: str) -> str:
     """The place, empty or with what was dropped.
 
@@ -74,7 +81,10 @@ def place(upload: Upload | None, label: str, hint: str, accept: str) -> str:
         return f'<label class="drop-here" data-upload="">{field}{words}</label>'
     picture = f'<img src="uploads/{upload.id}/picture" alt="">'
     words = f"<span><b>{escape(label)}</b><i data-told>{escape(told(upload))}</i></span>"
-    away = '<button type="button" class="drop-away" data-away title="Take away" aria-label="Take away">&times;</button>'
+    away = (
+        f'<button type="button" class="drop-away" data-away title="{say("drop.away")}" '
+        f'aria-label="{say("drop.away")}">&times;</button>'
+    )
     return f'<label class="drop-here" data-upload="{upload.id}">{field}{picture}{words}{away}</label>'
 
 
@@ -82,9 +92,9 @@ def told(upload: Upload) -> str:
     """What an upload is, in words."""
     size = f"{upload.width} x {upload.height}"
     was = upload.given if upload.given != (upload.width, upload.height) else None
-    length = f", {upload.frames} frames" if upload.kind == "video" else ""
-    fitted = f", fitted from {was[0]} x {was[1]}" if was else ""
-    return f"{upload.kind}, {size}{length}{fitted}"
+    length = f", {counted('result.frames', upload.frames)}" if upload.kind == "video" else ""
+    fitted = f", {say('drop.fitted', size=f'{was[0]} x {was[1]}')}" if was else ""
+    return f"{of('upload_kind', upload.kind)}, {size}{length}{fitted}"
 
 
 def given(value: Any) -> str:

@@ -21,20 +21,11 @@ from pipelines.expansion.wildcards import FOLDER, Wildcards
 from pipelines.progress import duration
 from pipelines.refusal import Refusal, shown
 from ui.fields import label_of, whole
+from ui.words import counted, numerals, of, say
 
 MOST = 500  # jobs of one press
 ALL, DRAWN = "all", "random"
 
-HOW, HOW_MANY = "The prompt has several readings", "How many"
-MODES = (("render every combination", ALL), ("draw some by chance", DRAWN))
-FACTOR = "{count} of {field}"
-EVERY = "This makes {count} jobs, every combination: {factors}."
-CHANCE = "This makes {count} jobs, each drawn by its own seed from {all} combinations: {factors}."
-CHANCE_ONE = "This makes one job, drawn by its seed from {all} combinations: {factors}."
-ALL_TOGETHER = "All together about {time}."
-FIRST = "The first of them:"
-TOO_MANY = "expected at most {most} jobs of one press, got {count} ({factors}); shorten a list or draw some by chance"
-NO_COUNT = "expected a whole number of draws from 1 to {most}, got {got}"
 
 CSS = """
 .several { display: none !important; }
@@ -47,8 +38,16 @@ CSS = """
 def lay(tab: str) -> list[Any]:
     """Lay out how several readings are rendered; seen only while there are several. The values go after the form's."""
     with gr.Row(elem_classes="several", elem_id=f"{tab}-several"):
-        mode = gr.Radio(MODES, value=ALL, label=HOW, elem_id=f"{tab}-readings", min_width=220)
-        drawn = gr.Number(4, label=HOW_MANY, minimum=1, maximum=MOST, precision=0, min_width=90, elem_id=f"{tab}-drawn")
+        mode = gr.Radio(
+            [(of("readings", each), each) for each in (ALL, DRAWN)],
+            value=ALL,
+            label=say("several.how"),
+            elem_id=f"{tab}-readings",
+            min_width=220,
+        )
+        drawn = gr.Number(
+            4, label=say("several.how_many"), minimum=1, maximum=MOST, precision=0, min_width=90, elem_id=f"{tab}-drawn"
+        )
     for part in (mode, drawn):
         part.preprocess = _same  # type: ignore[method-assign]  # what was typed is judged here
     return [mode, drawn]
@@ -76,12 +75,12 @@ def rows(job: Mapping[str, Any], lists: Wildcards, how: Sequence[Any] = ()) -> I
     count = math.prod(found.values())
     if mode != DRAWN or count == 1:
         if count > MOST:
-            raise Refusal("prompt", TOO_MANY.format(most=MOST, count=_told(count), factors=_factors(found)))
+            raise Refusal("prompt", say("several.too_many", most=MOST, count=_told(count), factors=_factors(found)))
         yield from expand.rows({**job, KEY: ALL}, lists, MOST)
         return
     number = whole(drawn)
     if type(number) is not int or not 1 <= number <= MOST:
-        raise Refusal("", NO_COUNT.format(most=MOST, got=shown(drawn)))
+        raise Refusal("", say("several.no_count", most=MOST, got=shown(drawn)))
     for index in range(number):
         seed = job.get("seed", 0)
         own = {**job, KEY: DRAWN, "seed": seed + index if type(seed) is int else seed}
@@ -103,20 +102,25 @@ def line(first: Row, job: Mapping[str, Any], lists: Wildcards, seconds: float | 
     if not found:
         return ""
     drawn = (first.expanded_from or {}).get(KEY) == DRAWN
-    sentence = EVERY if not drawn else CHANCE if first.count > 1 else CHANCE_ONE
-    words = sentence.format(count=first.count, all=_told(math.prod(found.values())), factors=_factors(found))
-    together = "" if seconds is None else f" {ALL_TOGETHER.format(time=duration(seconds * first.count))}"
-    text = escape(f"{words}{together} {FIRST}" if first.count > 1 else words)
+    every = {"all": _told(math.prod(found.values())), "factors": _factors(found)}
+    if not drawn:
+        words = say("several.every", count=first.count, factors=_factors(found))
+    else:
+        words = counted("several.chance", first.count, **every)
+    together = "" if seconds is None else f" {say('several.all_together', time=duration(seconds * first.count))}"
+    text = escape(f"{words}{together} {say('several.first')}" if first.count > 1 else words)
     said = "; ".join(str(value_at(first.values, place_of(field))) for field in found)
     return f'<p class="jobs" data-several="{first.count}">{text} <b>{escape(said)}</b></p>'
 
 
 def _factors(found: Mapping[str, int]) -> str:
-    return " × ".join(FACTOR.format(count=_told(count), field=label_of(field)) for field, count in found.items())
+    return " × ".join(
+        say("several.factor", count=_told(count), field=label_of(field)) for field, count in found.items()
+    )
 
 
 def _told(count: int) -> str:
-    return f"{count:,}" if count < 10**12 else f"about 10^{math.log10(count):.0f}"
+    return numerals(f"{count:,}") if count < 10**12 else say("several.about", power=f"{math.log10(count):.0f}")
 
 
 def _same(value: Any) -> Any:

@@ -19,25 +19,11 @@ from pipelines.expansion.expand import TEXTS
 from pipelines.expansion.expand import escape as braced
 from pipelines.job import KINDS
 from pipelines.refusal import Refusal
+from ui.words import knows, lowered, numerals, of, say
 
 Convert = Callable[[Any], Any]
 Values = dict[str, Any]
 
-# What a refusal calls a field, and what the page does.
-LABELS = {
-    "prompt": "Prompt", "negative_prompt": "Leave out", "size": "Size", "size[0]": "Width", "size[1]": "Height",
-    "frames": "Length", "fps": "Frame rate", "seed": "Seed", "steps": "Steps", "guidance": "Guidance",
-    "guidance_interval": "Guided part", "guidance_interval[0]": "Guided from", "guidance_interval[1]": "Guided to",
-    "internal_guidance": "Internal guidance", "scheduler": "Scheduler", "model": "Model", "source": "Picture or video",
-    "mask": "Mask", "keep_frames": "Frames to keep", "outpaint": "Border", "reference": "Reference",
-    "scenes": "Scenes", "continue_from": "Continue", "window": "Window", "reuse": "Used again",
-    "transition": "begins with", "transition_frames": "transition", "boxes": "Boxes", "layers": "Layers",
-    "mechanism": "What ties words to boxes", "siamese_until": "Layout branch until", "background": "Background",
-    "png_frames": "Exact PNG frames", "cuts": "Cut between scenes", "task": "Task",
-}  # fmt: skip
-
-
-PARTS = {"scenes": "Scene", "boxes": "Box", "layers": "Layer"}
 DEEP = "deep"  # the class of what only the level Everything shows (`levels.py`)
 SHORT = 30  # characters of a value that is named in passing
 
@@ -79,12 +65,12 @@ class Field:
 
     def told(self, value: Any) -> str:
         """The field and its value in a few words."""
-        label = getattr(self.part, "label", None) or label_of(self.name)
-        label = label[:1].lower() + label[1:]
+        label = lowered(label_of(self.name))
         if isinstance(value, bool) or isinstance(self.part, gr.HTML):
-            return label if value is not False else f"{label}: no"
+            return label if value is not False else say("form.off", label=label)
         chosen = {key: words for words, key in getattr(self.part, "choices", None) or ()}
-        words = f"{value:g}" if isinstance(value, float) else str(chosen.get(value, value))
+        words = numerals(f"{value:g}") if isinstance(value, float) else str(chosen.get(value, value))
+        words = of(self.name, value) if isinstance(value, str) and knows(self.name, value) else words
         return f"{label} {words if len(words) <= SHORT else words[: SHORT - 1] + '…'}"
 
 
@@ -215,13 +201,24 @@ def refused(refusal: Refusal) -> str:
 
 def label_of(field: str) -> str:
     """What the page calls a field of a job: `scenes[1].prompt` is Scene 2, prompt."""
-    if field in LABELS:
-        return LABELS[field]
+    if is_field(field):
+        return of("field", _key(field))
     if inside := re.fullmatch(r"(scenes|boxes|layers)\[(\d+)\](?:\.(\w+).*)?", field):
         name = inside[3] or ""
-        told = {"frames": "seconds", "box": "place", "source": "picture"}.get(name, LABELS.get(name, name)).lower()
-        return f"{PARTS[inside[1]]} {int(inside[2]) + 1}" + (f", {told}" if told else "")
-    return LABELS.get(field.partition("[")[0], field)
+        own = of("inside", name) if knows("inside", name) else of("field", name) if is_field(name) else name
+        part = of("part", inside[1], number=int(inside[2]) + 1)
+        return f"{part}, {lowered(own)}" if own else part
+    name = field.partition("[")[0]
+    return of("field", name) if is_field(name) else field
+
+
+def is_field(name: str) -> bool:
+    """Whether the page has a word for a field of this name."""
+    return knows("field", _key(name))
+
+
+def _key(field: str) -> str:
+    return field.replace("[", "_").replace("]", "")  # size[0] as size_0
 
 
 def defaults(task: str) -> Values:

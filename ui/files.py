@@ -16,6 +16,7 @@ from pipelines.history.history import History
 from pipelines.queue.queue import Queue, Row
 from ui.past import HEADERS, Past, past, thumbnails
 from ui.within import OpenFile, opened
+from ui.words import say
 
 # What may leave, and as what: a list of what is allowed, for nothing else is ever needed.
 TYPES = {
@@ -140,4 +141,4 @@ def _zipped(row: Output, names: Mapping[int, str], folder: Path) -> Iterator[byt
 
 
 def _absent() -> Response:
-    return PlainTextResponse("there is no such output", status_code=404, headers=HEADERS)
+    return PlainTextResponse(say("history.absent"), status_code=404, headers=HEADERS)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import time
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -27,35 +26,19 @@ from pipelines.refusal import Refusal
 from ui import expansion, gridfiles, wire
 from ui.desk import Desk
 from ui.fields import Form, label_of, refused
-from ui.gridtable import LARGE, SCRIPT, SHUT, table
+from ui.gridtable import SCRIPT, SHUT, large, table
 from ui.lists import lists_of_words
 from ui.plan import flops
 from ui.settings import quick
 from ui.studio import Studio
+from ui.words import moment, of, say
 
-TITLE = "Grid"
+SOURCE = "Grid"  # what the jobs of a grid are said to come from
 PACE = 1.0  # seconds between two looks, while the tab is open
 MOST = 500  # renders of one press
 JUDGED = 40  # jobs that are looked at for the cost before the press; the others count as these do
 
-BASE, BASE_HINT = "The job that all cells share", "press “Grid of this” in a tab, or write a job here as YAML"
 START = "task: text\nprompt: a red circle in a meadow\nseed: 7"
-FIELD, VALUES = "Field {number}", "Its values"
-WAYS = ("across", "down", "from table to table")
-NONE = ("none", "")
-HINT = (
-    "Values are a list such as <code>1, 2, 4</code>, a range such as <code>1..4</code>, or, in a prompt, "
-    "<code>{red|blue}</code> or <code>red -&gt; [red, blue]</code>, which replaces a word."
-)
-RENDER, EMPTY = "Render the grid", "No grid yet. What you render here stays here."
-NO_AXIS = "Choose a field and write its values."
-COST = "{shape} = {cells} cells, {jobs} renders"
-WORK, TIME, LATER = "{flops} in all", "about {time}", "how long is told after a first render"
-TOO_MANY = "expected at most {most} renders of one grid here, got {count}; shorten a list"
-NO_FILES = "expected a field with words or numbers, got {field}, which names a file; take another field"
-UNREADABLE = "a file of the job can not be read: {reason}"
-UNWRITABLE = "the grid can not be written: {reason}; nothing was queued"
-KEPT, PAGE, STOP, FORGET = "Grid", "Download as a page", "Cancel the rest", "Forget this grid"
 
 # What of a job is offered; any other, such as boxes[0].prompt, can be typed.
 OFFERED = (
@@ -93,34 +76,39 @@ class GridTab:
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=5, min_width=300, elem_classes="sheet form", elem_id="grid-form"):
                 base = gr.Textbox(
-                    START, label=BASE, lines=7, max_lines=24, max_length=100_000, placeholder=BASE_HINT,
-                    elem_id="grid-base", elem_classes="grid-base", info=BASE_HINT,
+                    START, label=say("grid.base"), lines=7, max_lines=24, max_length=100_000,
+                    placeholder=say("grid.base_hint"), info=say("grid.base_hint"), elem_id="grid-base",
+                    elem_classes="grid-base",
                 )  # fmt: skip
                 form.add("base", base)
-                for number, way in enumerate(WAYS, 1):
+                for number in (1, 2, 3):
                     with gr.Row(elem_classes="axis"):
                         field = gr.Dropdown(
-                            [NONE, *((label_of(name), name) for name in OFFERED)], allow_custom_value=True,
-                            value=("seed", "guidance", "")[number - 1], label=FIELD.format(number=number), info=way,
+                            [none(), *((label_of(name), name) for name in OFFERED)], allow_custom_value=True,
+                            value=("seed", "guidance", "")[number - 1], label=say("grid.field", number=number),
+                            info=of("way", str(number)),
                             elem_id=f"grid-field-{number}", min_width=140, scale=2,
                         )  # fmt: skip
                         values = gr.Textbox(
-                            ("1..3", "1, 2, 4", "")[number - 1], label=VALUES, elem_id=f"grid-values-{number}",
-                            elem_classes="line-of-words", max_length=20_000, min_width=140, scale=3,
+                            ("1..3", "1, 2, 4", "")[number - 1], label=say("grid.values"),
+                            elem_id=f"grid-values-{number}", elem_classes="line-of-words", max_length=20_000,
+                            min_width=140, scale=3,
                         )  # fmt: skip
                     form.add(f"field[{number}]", field)
                     form.add(f"values[{number}]", values)
-                gr.HTML(f'<p class="grid-hint">{HINT}</p>', apply_default_css=False)
+                gr.HTML(f'<p class="grid-hint">{say("grid.hint_html")}</p>', apply_default_css=False)
                 cost = gr.HTML(elem_classes="cost-line", elem_id="grid-cost", apply_default_css=False)
-                render = gr.Button(RENDER, variant="primary", size="lg", elem_id="grid-render", elem_classes="render")
+                render = gr.Button(
+                    say("grid.render"), variant="primary", size="lg", elem_id="grid-render", elem_classes="render"
+                )
                 form.slot()
                 lists_of_words(studio.folder, opened)
             with gr.Column(scale=7, min_width=300, elem_classes="side"), gr.Column(elem_classes="sheet form"):
-                kept = gr.Dropdown([NONE], value="", label=KEPT, elem_id="grid-kept")
+                kept = gr.Dropdown([none()], value="", label=say("grid.kept"), elem_id="grid-kept")
                 with gr.Row(elem_classes="grid-acts"):
                     link = gr.HTML(elem_classes="grid-page", elem_id="grid-page", apply_default_css=False)
                     stop = gr.Button(
-                        STOP,
+                        say("grid.stop"),
                         size="sm",
                         scale=0,
                         min_width=140,
@@ -129,10 +117,15 @@ class GridTab:
                         elem_id="grid-stop",
                     )
                     forget = gr.Button(
-                        FORGET, size="sm", scale=0, min_width=140, elem_classes="quiet", elem_id="grid-forget"
+                        say("grid.forget"),
+                        size="sm",
+                        scale=0,
+                        min_width=140,
+                        elem_classes="quiet",
+                        elem_id="grid-forget",
                     )
                 shown = gr.HTML(js_on_load=SCRIPT, elem_id="grid-table", apply_default_css=False)
-                gr.HTML(LARGE, js_on_load=SHUT, apply_default_css=False)
+                gr.HTML(large(), js_on_load=SHUT, apply_default_css=False)
         form.keep(*(field.name for field in form.fields))
         kept.preprocess = _text  # type: ignore[method-assign]
         seen = gr.Textbox(visible=False)  # what is shown already, so that nothing is drawn twice
@@ -176,7 +169,7 @@ class GridTab:
             try:
                 place = place_of(name)
                 if any(part in FILES for part in place):
-                    raise Refusal("", NO_FILES.format(field=name))
+                    raise Refusal("", say("grid.no_files", field=name))
                 found = spelled(name, text)
                 if place[0] == "model":
                     listed = found if isinstance(found, list) else [each.strip() for each in text.split(",")]
@@ -194,24 +187,24 @@ class GridTab:
                 refusal = Refusal(f"axes[{axes[int(inside[1])][0] - 1}]", refusal.reason)
             raise refusal from None
         if len(grid.jobs) > MOST:
-            raise Refusal("axes", TOO_MANY.format(most=MOST, count=len(grid.jobs)))
+            raise Refusal("axes", say("grid.too_many", most=MOST, count=len(grid.jobs)))
         # Whole parts can be values too, such as layers, and no path comes from a page.
         known = set(files_named(base).values())
         for job in grid.jobs:
             for field, path in files_named(recipe(job)).items():
                 if path not in known:
-                    raise Refusal("axes", NO_FILES.format(field=field))
+                    raise Refusal("axes", say("grid.no_files", field=field))
         return grid
 
     def preview(self, *values: Any) -> tuple[Any, ...]:
         """What the grid will cost, or what is wrong with it."""
         try:
             grid = self.grid(values)
-            return (self.cost(grid) if grid else f'<p class="cost jobs">{NO_AXIS}</p>', *self.form.said())
+            return (self.cost(grid) if grid else f'<p class="cost jobs">{say("grid.no_axis")}</p>', *self.form.said())
         except Refusal as refusal:
             return "", *self.said(refusal)
         except OSError as error:
-            return "", *self.said(Refusal("", UNREADABLE.format(reason=error.strerror)))
+            return "", *self.said(Refusal("", say("grid.unreadable", reason=error.strerror)))
 
     def cost(self, grid: Grid) -> str:
         """How many renders the grid has and what they take, as HTML."""
@@ -220,9 +213,11 @@ class GridTab:
         work = sum(self.studio.check(job).flops for job in judged) * len(grid.jobs) / len(judged)
         seconds = self.studio.pace.seconds(work / len(grid.jobs), grid.jobs[0].model)
         shape = " × ".join(str(len(axis.values)) for axis in grid.axes)
-        told = COST.format(shape=shape, cells=len(grid.cells), jobs=len(grid.jobs))
-        took = LATER if seconds is None else TIME.format(time=duration(seconds * len(grid.jobs)))
-        return f'<p class="cost jobs">{escape(told)}; {escape(WORK.format(flops=flops(work)))}; {escape(took)}.</p>'
+        told = say("grid.cost", shape=shape, cells=len(grid.cells), jobs=len(grid.jobs))
+        took = say("grid.later") if seconds is None else say("grid.time", time=duration(seconds * len(grid.jobs)))
+        return (
+            f'<p class="cost jobs">{escape(told)}; {escape(say("grid.work", flops=flops(work)))}; {escape(took)}.</p>'
+        )
 
     def taking(self, desk: Desk) -> Any:
         """What “Grid of this” in a tab does: its job stands in the Grid tab, which opens."""
@@ -247,13 +242,13 @@ class GridTab:
         try:
             grid = self.grid(values)
             if grid is None:
-                raise Refusal("axes", NO_AXIS)
+                raise Refusal("axes", say("grid.no_axis"))
             grid = self.named(grid)
             for job in grid.jobs:
                 self.studio.check(job)
             id = self.store.save(grid)
             try:
-                jobs = [(source.job, source.expanded_from) for source in grid.sources(TITLE)]
+                jobs = [(source.job, source.expanded_from) for source in grid.sources(SOURCE)]
                 self.studio.queue.add_all(jobs, batch=id)
             except BaseException:
                 self.store.forget(id)
@@ -262,7 +257,7 @@ class GridTab:
             return (*[gr.skip()] * 5, *self.said(refusal))
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            return (*[gr.skip()] * 5, *self.said(Refusal("", UNWRITABLE.format(reason=reason))))
+            return (*[gr.skip()] * 5, *self.said(Refusal("", say("grid.unwritable", reason=reason))))
         return (*self.choose(id), *self.form.said())
 
     def named(self, grid: Grid) -> Grid:
@@ -278,14 +273,14 @@ class GridTab:
         found = [(self.called(each), each) for each in self.store.ids()]
         known = [each for _, each in found]
         chosen = id if id in known else (known[0] if known else "")
-        return gr.Dropdown(choices=found or [NONE], value=chosen), *self.look(chosen, "")
+        return gr.Dropdown(choices=found or [none()], value=chosen), *self.look(chosen, "")
 
     def called(self, id: str) -> str:
         """A grid in the list: its name and when it was queued."""
         kept = self.store.get(id)
         if kept is None:
             return id
-        return f"{kept.grid.name}, {time.strftime('%d %b %Y, %H:%M', time.localtime(kept.created))}"
+        return f"{kept.grid.name}, {moment(kept.created)}"
 
     def look(self, id: str, seen: str) -> tuple[Any, ...]:
         """The table, the way to its page, whether there is something to cancel, and what is shown now."""
@@ -294,11 +289,11 @@ class GridTab:
             return (gr.skip(),) * 4
         kept = self.store.get(_text(id))
         if kept is None:
-            return f'<p class="grid-empty">{EMPTY}</p>', "", gr.Button(visible=False), state
+            return f'<p class="grid-empty">{say("grid.empty")}</p>', "", gr.Button(visible=False), state
         rows = rows_of(kept.grid, self.studio.queue.batch(kept.id))
         going = any(row.state in ("queued", "running", "paused") for row in rows.values())
         done = any(row.state == "done" for row in rows.values())
-        link = f'<a href="{gridfiles.address(kept.id)}" download>{PAGE}</a>' if done else ""
+        link = f'<a href="{gridfiles.address(kept.id)}" download>{say("grid.page")}</a>' if done else ""
         return table(kept.grid, rows), link, gr.Button(visible=going), state
 
     def cancel(self, id: str) -> tuple[Any, ...]:
@@ -316,10 +311,15 @@ class GridTab:
         """The refusal in its slot, with the page's own words for the rows of fields."""
         plain = Refusal(refusal.field, self.studio.uploads.plain(refusal.reason))
         if inside := re.fullmatch(r"axes\[(\d+)\]", plain.field):
-            label = FIELD.format(number=int(inside[1]) + 1)
+            label = say("grid.field", number=int(inside[1]) + 1)
             return [f'<p class="note bad" role="alert"><b>{label}:</b> {escape(plain.reason)}</p>']
         field = {"axes": "", "job": ""}.get(plain.field, plain.field)
         return [refused(Refusal(field, plain.reason))]
+
+
+def none() -> tuple[str, str]:
+    """What a list offers where there is nothing."""
+    return say("grid.none"), ""
 
 
 def spelled(field: str, text: str) -> Any:
@@ -332,7 +332,7 @@ def spelled(field: str, text: str) -> Any:
     if text.startswith("["):
         found = list(documents(text))
         if len(found) != 1 or not isinstance(found[0], list):
-            raise Refusal("", f"expected a list such as [1, 2, 4], got {text[:60]}")
+            raise Refusal("", say("grid.no_list", got=text[:60]))
         return found[0]
     if "{" in text or "__" in text or "->" in text:
         return text

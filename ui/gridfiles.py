@@ -18,9 +18,9 @@ from pipelines.grid.store import GridStore, Kept, rows_of
 from pipelines.queue.queue import Queue
 from ui.past import HEADERS
 from ui.within import opened
+from ui.words import say
 
 PIECE = 2**18  # bytes that are sent at a time
-ABSENT = "there is no such grid"
 SHOWN = (".png", ".mp4")
 
 
@@ -36,7 +36,7 @@ def routes(queue: Queue, folder: Path) -> list[Route]:
     def packed(request: Request) -> Response:
         kept = store.get(request.path_params["id"])
         if kept is None:
-            return PlainTextResponse(ABSENT, status_code=404, headers=HEADERS)
+            return PlainTextResponse(say("grid.absent"), status_code=404, headers=HEADERS)
         disposition = f'attachment; filename="grid-{kept.id}.zip"'
         return StreamingResponse(
             _pieces(pack(kept, queue, folder)), media_type="application/zip",

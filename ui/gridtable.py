@@ -10,23 +10,8 @@ from pipelines.grid.grid import Axis, Cell, Grid
 from pipelines.queue.queue import Row
 from ui.files import address
 from ui.result import is_video
+from ui.words import of, say
 
-COUNTED = "{done} of {all} rendered."
-FAILED = "{failed} failed; the Queue tab can try them again."
-PAUSED = "{paused} paused."
-STATES = {
-    "queued": "waiting", "running": "step {step} of {steps}", "paused": "paused", "failed": "failed",
-    "cancelled": "cancelled", "done": "its file is gone",
-}  # fmt: skip
-GONE = "not in the queue any more"
-OPEN = "Show it large: {cell}"
-CLOSE = "Close"
-
-# The sheet that shows one cell stands outside of the table, which is drawn anew while it fills.
-LARGE = (
-    '<dialog class="grid-large" aria-labelledby="grid-large-words">'
-    f'<button type="button" data-close>{CLOSE}</button><div data-media></div><p id="grid-large-words"></p></dialog>'
-)
 SCRIPT = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-large]'), sheet = document.querySelector('.grid-large');
@@ -99,18 +84,26 @@ def table(grid: Grid, rows: Mapping[int, Row]) -> str:
     """The grid with what became of each of its jobs; `rows` are by the index of the job."""
     across, down = grid.axes[0], grid.axes[1] if len(grid.axes) > 1 else None
     size = len(across.values) * (len(down.values) if down else 1)
-    parts = [f'<p class="counted" role="status">{escape(counted(grid, rows))}</p>']
+    parts = [f'<p class="counted" role="status">{escape(how_full(grid, rows))}</p>']
     for start in range(0, len(grid.cells), size):
         parts += _table(grid, rows, across, down, start, size)
     return f'<section class="grid-of">{"".join(parts)}</section>'
 
 
-def counted(grid: Grid, rows: Mapping[int, Row]) -> str:
+def large() -> str:
+    """The sheet that shows one cell; it stands outside of the table, which is drawn anew while it fills."""
+    return (
+        f'<dialog class="grid-large" aria-labelledby="grid-large-words"><button type="button" data-close>'
+        f'{say("cells.close")}</button><div data-media></div><p id="grid-large-words"></p></dialog>'
+    )
+
+
+def how_full(grid: Grid, rows: Mapping[int, Row]) -> str:
     """How much of the grid is rendered, in a sentence or two."""
     states = [row.state for row in rows.values()]
-    words = [COUNTED.format(done=states.count("done"), all=len(grid.jobs))]
-    words += [FAILED.format(failed=states.count("failed"))] if "failed" in states else []
-    words += [PAUSED.format(paused=states.count("paused"))] if "paused" in states else []
+    words = [say("cells.counted", done=states.count("done"), all=len(grid.jobs))]
+    words += [say("cells.failed", failed=states.count("failed"))] if "failed" in states else []
+    words += [say("cells.paused", paused=states.count("paused"))] if "paused" in states else []
     return " ".join(words)
 
 
@@ -137,9 +130,9 @@ def _table(grid: Grid, rows: Mapping[int, Row], across: Axis, down: Axis | None,
 def _cell(grid: Grid, cell: Cell, rows: Mapping[int, Row]) -> str:
     row = rows.get(cell.index)
     if row is None:
-        return f'<span class="blank">{GONE}</span>'
+        return f'<span class="blank">{say("cells.gone")}</span>'
     if row.state != "done" or not row.files:
-        words = STATES[row.state].format(step=row.step, steps=row.steps)
+        words = of("cell", row.state, step=row.step, steps=row.steps)
         why = f' title="{escape(row.message, quote=True)}"' if row.message else ""
         return f'<span class="blank {row.state}"{why}>{escape(words)}</span>'
     values = [f"{axis.field} {axis.label(at)}" for axis, at in zip(grid.axes, cell.at, strict=True)]
@@ -149,5 +142,5 @@ def _cell(grid: Grid, cell: Cell, rows: Mapping[int, Row]) -> str:
         media = f'<video src="{source}" muted loop playsinline preload="metadata" aria-label="{said}"></video>'
     else:
         media = f'<img src="{source}" loading="lazy" alt="{said}">'
-    name = escape(OPEN.format(cell=words), quote=True)
+    name = escape(say("cells.open", cell=words), quote=True)
     return f'<button type="button" data-large="{said}" aria-label="{name}">{media}</button>'

@@ -19,17 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui.login import form
 from ui.uploads import MAX_UPLOAD
+from ui.words import say
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 COOKIE = "diorama"
 MAX_BODY = 2 * 2**20  # bytes of a request; the longest prompts have some tens of thousand
 MAX_LOGIN = 4 * 2**10  # bytes of a login
 START, SLOWEST = 30.0, 16 * 2**10  # seconds that a body may take, and the bytes that buy it one second more
-TOO_MUCH = "expected at most {most:,} bytes"
-TOO_SLOW = "the request came too slowly; try it again on a better connection"
-NOT_HERE = "expected a name of this machine, such as 127.0.0.1, in the address"
-NOT_OURS = "expected a request of the studio's own page"
-LOCKED = "expected the password first"
 SECOND_THOUGHT = 1.0  # seconds that a wrong password costs, whoever else is guessing
 OPEN = ("/gradio_api/startup-events",)  # gradio asks itself for it while it starts, and it tells nothing
 # The page runs gradio's inline scripts, and fetches from nowhere else: no fonts, no frames, no reports.
@@ -72,18 +68,18 @@ class Guard:
         """Why the request is turned away whoever sends it."""
         length, most = request.headers.get("content-length", "0"), limit(request.url.path)
         if not length.isdecimal() or len(length) > 12 or int(length) > most:
-            return PlainTextResponse(TOO_MUCH.format(most=most), 413)
+            return PlainTextResponse(say("guard.too_much", most=most), 413)
         host = request.headers.get("host", "")
         if self._password is None and _name_in(host) not in LOCAL:
-            return PlainTextResponse(NOT_HERE, 421)
+            return PlainTextResponse(say("guard.not_here"), 421)
         if request.method in ("GET", "HEAD", "OPTIONS"):
             return None
         # Writes come from the page itself: browsers say where a request was made, and programs need not.
         if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            return PlainTextResponse(NOT_OURS, 403)
+            return PlainTextResponse(say("guard.not_ours"), 403)
         origin = request.headers.get("origin")
         if self._password is None and origin is not None and origin.partition("://")[2].lower() != host.lower():
-            return PlainTextResponse(NOT_OURS, 403)
+            return PlainTextResponse(say("guard.not_ours"), 403)
         return None
 
     async def _login(self, request: Request) -> Response | None:
@@ -97,13 +93,13 @@ class Guard:
                     answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict", secure=secure)
                     return answer
                 await asyncio.sleep(SECOND_THOUGHT)
-            return HTMLResponse(form("That is not the password."), 401)
+            return HTMLResponse(form(say("login.wrong")), 401)
         known = hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), self._token.encode())
         if known or request.url.path in OPEN:
             return None
         if request.url.path == "/":
             return HTMLResponse(form(), 401)
-        return PlainTextResponse(LOCKED, 401)
+        return PlainTextResponse(say("guard.locked"), 401)
 
 
 def limit(path: str) -> int:
@@ -142,13 +138,13 @@ class _Body:
             async with asyncio.timeout(START + self._taken / SLOWEST - self._waited):
                 message = await self._receive()
         except TimeoutError:
-            self.problem = PlainTextResponse(TOO_SLOW, 408, {"Connection": "close"})
+            self.problem = PlainTextResponse(say("guard.too_slow"), 408, {"Connection": "close"})
             return {"type": "http.disconnect"}
         self._waited += time.monotonic() - begun  # and not the time that we took between two pieces
         self._taken += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         if self._taken > self._most:
-            self.problem = PlainTextResponse(TOO_MUCH.format(most=self._most), 413, {"Connection": "close"})
+            self.problem = PlainTextResponse(say("guard.too_much", most=self._most), 413, {"Connection": "close"})
             return {"type": "http.disconnect"}
         return message
 

@@ -27,40 +27,17 @@ from ui.fields import refused
 from ui.past import past
 from ui.prints import EMPTY, EMPTY_BIN, NOT_FOUND, WALL, prints
 from ui.remarks import REMARKS, remarks, tags_of
-from ui.restored import DROP, SEE, WayBack, drop_place
+from ui.restored import SEE, WayBack, drop_place, script
 from ui.result import ACT, picture
 from ui.settings import quick
 from ui.studio import Studio
+from ui.words import counted, of, say
 
-TITLE = "History"
 PAGE = 24
 PACE = 1.5  # seconds between two looks, while the tab is open
 MOST_TAGS = 100  # that are offered
 BIN, LIVE = "bin", "renders"
 
-SEARCH, SEARCH_HINT = "Search", "a word, a name, a tag"
-HELP = (
-    "Every word has to begin a word of the prompt, the name, the tags or the note: <i>red sta</i> finds a red star. "
-    "Big and small letters are alike, and so are letters with accents and without."
-)
-HOW = "How to search"
-TASK, ANY_TASK = "Task", "any"
-TASKS = {
-    "text": "Text and video", "masked": "Masked", "scenes": "Scenes", "layout": "Layout", "layered": "Layers",
-    "dubbing": "Dubbing",
-}  # fmt: skip
-RATED, ANY_RATING, AT_LEAST = "Stars", "any", "{stars} or more"
-TAGGED, TAGGED_HINT = "Tags", "all of them"
-WHERE, RENDERS, IN_BIN = "Show", "Renders", "The bin"
-ONE_FOUND, FOUND, READING = "One render.", "{count:,} renders.", "Older renders are still being read."
-ONE_BINNED, BINNED = "One render is in the bin.", "{count:,} renders are in the bin."
-NEWER, OLDER = "Newer", "Older"
-THROW_OUT, SURE = "Empty the bin", "Delete {count:,} for good? They can not be had back after that."
-DELETE, KEEP = "Delete for good", "Keep them"
-THROWN_OUT = "{count:,} deleted."
-DISCARDED, TAKEN_BACK = "“{name}” is in the bin now.", "“{name}” is back among the renders."
-KEPT = "Kept."
-NOT_READ = "The history can not be read or written: {reason}."
 
 CSS = """
 .seek { gap: 14px !important; align-items: flex-end; margin: 4px 0 2px; }
@@ -103,7 +80,7 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
             problem = _unread(error)
         page, count = _page(studio, wanted, str(trail or "")), history.count(wanted)
         nothing = EMPTY_BIN if wanted.binned else EMPTY if wanted == Search() else NOT_FOUND
-        said = _counted(count, wanted.binned) + (f" {READING}" if more else "")
+        said = _counted(count, wanted.binned) + (f" {say('history.reading')}" if more else "")
         return (
             prints(page.entries, nothing), f'<p class="found" role="status">{said}</p>{problem}',
             gr.Button(visible=bool(trail)), gr.Button(visible=bool(page.after)),
@@ -150,7 +127,7 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
     def pick(event: gr.EventData) -> tuple[Any, ...]:
         return show(str(event.id))
 
-    def say(event: gr.EventData) -> str:
+    def remark(event: gr.EventData) -> str:
         """Keep what somebody says of an output; what was typed stays as it is."""
         what, value = str(event.what), str(event.value)
         given: dict[str, Any] = {
@@ -161,7 +138,7 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
 
         def keep() -> str:
             history.annotate(str(event.id), **given)
-            return KEPT
+            return say("history.kept")
 
         return _tried(keep)
 
@@ -171,7 +148,7 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
         def away() -> str:
             studio.reproductions.leave(id)
             history.discard(id)
-            return DISCARDED.format(name=entry.stem if entry else "")
+            return say("history.discarded", name=entry.stem if entry else "")
 
         return show("", _tried(away))
 
@@ -179,7 +156,7 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
         return discard(str(event.id))
 
     def take_back(id: str) -> tuple[Any, ...]:
-        return show("", _tried(lambda: TAKEN_BACK.format(name=history.take_back(id).stem)))
+        return show("", _tried(lambda: say("history.taken_back", name=history.take_back(id).stem)))
 
     def again(id: str) -> str:
         """Ask the worker to render an output again and compare it."""
@@ -219,40 +196,47 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
 
     def ask() -> tuple[Any, ...]:
         count = history.count(Search(binned=True))
-        return gr.Row(visible=True), f'<p class="note" role="alert">{SURE.format(count=count)}</p>', time.time()
+        return gr.Row(visible=True), f'<p class="note" role="alert">{say("history.sure", count=count)}</p>', time.time()
 
     def throw_out(before: Any) -> tuple[Any, ...]:
         """Empty the bin of what was in it when it was asked for."""
         moment = float(before) if isinstance(before, int | float) else 0.0
-        said = _tried(lambda: THROWN_OUT.format(count=history.empty(moment)))
+        said = _tried(lambda: say("history.thrown_out", count=history.empty(moment)))
         return gr.Row(visible=False), *show("", said)
 
     # ------------------------------------------------------------ the page
 
-    place = gr.HTML(drop_place(), js_on_load=DROP, elem_id="drop-job", apply_default_css=False)
+    place = gr.HTML(drop_place(), js_on_load=script(), elem_id="drop-job", apply_default_css=False)
     with gr.Row(elem_classes="seek", equal_height=False):
         text = gr.Textbox(
-            label=SEARCH, placeholder=SEARCH_HINT, elem_id="history-search", elem_classes="line-of-words", scale=4,
-            min_width=220, max_length=500,
+            label=say("history.search"), placeholder=say("history.search_hint"), elem_id="history-search",
+            elem_classes="line-of-words", scale=4, min_width=220, max_length=500,
         )  # fmt: skip
         task = gr.Dropdown(
-            [(ANY_TASK, ""), *((TASKS[name], name) for name in KINDS if name in TASKS)], value="", label=TASK, scale=2,
-            min_width=120, elem_id="history-task",
+            [(say("history.any_task"), ""), *((of("task", name), name) for name in KINDS)], value="",
+            label=say("history.task"), scale=2, min_width=120, elem_id="history-task",
         )  # fmt: skip
-        rated = [(ANY_RATING, 0), *((AT_LEAST.format(stars="★" * count), count) for count in range(1, MOST_RATING + 1))]
-        rating = gr.Dropdown(rated, value=0, label=RATED, scale=2, min_width=120, elem_id="history-stars")
+        rated = [
+            (say("history.any_rating"), 0),
+            *((say("history.at_least", stars="★" * count), count) for count in range(1, MOST_RATING + 1)),
+        ]
+        rating = gr.Dropdown(
+            rated, value=0, label=say("history.rated"), scale=2, min_width=120, elem_id="history-stars"
+        )
         tags = gr.Dropdown(
-            [], value=[], multiselect=True, label=TAGGED, scale=3, min_width=160, elem_id="history-tags",
+            [], value=[], multiselect=True, label=say("history.tagged"), scale=3, min_width=160, elem_id="history-tags",
         )  # fmt: skip
         where = gr.Radio(
-            [(RENDERS, LIVE), (IN_BIN, BIN)], value=LIVE, label=WHERE, scale=3, min_width=190, elem_classes="modes",
-            elem_id="history-where",
+            [(say("history.renders"), LIVE), (say("history.in_bin"), BIN)], value=LIVE,
+            label=say("history.where"), scale=3, min_width=190, elem_classes="modes", elem_id="history-where",
         )  # fmt: skip
     for part in (task, rating, tags, where):
         part.preprocess = lambda value: value  # type: ignore[method-assign]  # what comes is judged by `wanted_of`
-    gr.HTML(
-        f'<details class="seek-help"><summary>{HOW}</summary><p>{HELP}</p></details>', apply_default_css=False
-    )  # fmt: skip
+    how = (
+        f'<details class="seek-help"><summary>{say("history.how")}</summary>'
+        f'<p>{say("history.help_html")}</p></details>'
+    )
+    gr.HTML(how, apply_default_css=False)
     chosen, trail, taken = (gr.Textbox("", visible=False) for _ in range(3))
     said = gr.HTML(elem_classes="history-said", elem_id="history-said", apply_default_css=False)
     with gr.Row(visible=False, elem_classes="sheet detail", elem_id="chosen") as panel:
@@ -270,16 +254,18 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
         apart = gr.HTML(elem_id="compare-pixels", apply_default_css=False)
     found = gr.HTML(apply_default_css=False, elem_id="history-found")
     with gr.Row(visible=False, elem_classes="bin-row") as bin_row:
-        empty = gr.Button(THROW_OUT, elem_classes="quiet", elem_id="empty-bin", scale=0, min_width=150)
+        empty = gr.Button(say("history.throw_out"), elem_classes="quiet", elem_id="empty-bin", scale=0, min_width=150)
     with gr.Row(visible=False, elem_classes="bin-row", elem_id="sure") as sure_row:
         sure = gr.HTML(apply_default_css=False)
-        delete = gr.Button(DELETE, variant="primary", elem_id="delete", scale=0, min_width=150)
-        keep = gr.Button(KEEP, elem_classes="quiet", scale=0, min_width=120)
+        delete = gr.Button(say("history.delete"), variant="primary", elem_id="delete", scale=0, min_width=150)
+        keep = gr.Button(say("history.keep"), elem_classes="quiet", scale=0, min_width=120)
     asked = gr.Number(0, visible=False)
     wall = gr.HTML(lambda: look("", "", 0, [], LIVE, "")[0], js_on_load=WALL, elem_id="wall", apply_default_css=False)
     with gr.Row(elem_classes="pages"):
-        to_newer = gr.Button(NEWER, visible=False, elem_classes="quiet", scale=0, min_width=110)
-        to_older = gr.Button(OLDER, visible=False, elem_classes="quiet", scale=0, min_width=110, elem_id="older")
+        to_newer = gr.Button(say("history.newer"), visible=False, elem_classes="quiet", scale=0, min_width=110)
+        to_older = gr.Button(
+            say("history.older"), visible=False, elem_classes="quiet", scale=0, min_width=110, elem_id="older"
+        )
     timer = gr.Timer(PACE, active=False)
 
     # ------------------------------------------------------------ what happens
@@ -298,7 +284,7 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
     tab.select(opened, [*seek, trail], [*parts, tags], **quick)
 
     wall.pick(pick, None, detail, **always).then(None, js=see, api_visibility="private")
-    own.say(say, None, said, **each_one).then(look, [*seek, trail], parts, **always)
+    own.say(remark, None, said, **each_one).then(look, [*seek, trail], parts, **always)
     thrown = discarded.click(discard, chosen, detail, **quick)
     thrown.then(look, [*seek, trail], parts, **quick)
     wall.discard(delete_key, None, detail, **each_one).then(look, [*seek, trail], parts, **quick)
@@ -351,9 +337,7 @@ def _page(studio: Studio, wanted: Search, trail: str) -> Page:
 
 
 def _counted(count: int, binned: bool) -> str:
-    if count == 1:
-        return ONE_BINNED if binned else ONE_FOUND
-    return (BINNED if binned else FOUND).format(count=count)
+    return counted("history.binned", count) if binned else counted("history.found", count)
 
 
 def _tried(change: Callable[[], str]) -> str:
@@ -368,4 +352,4 @@ def _tried(change: Callable[[], str]) -> str:
 
 def _unread(error: Exception) -> str:
     reason = getattr(error, "strerror", None) or str(error)
-    return f'<p class="note bad" role="alert">{escape(NOT_READ.format(reason=reason))}</p>'
+    return f'<p class="note bad" role="alert">{escape(say("history.not_read", reason=reason))}</p>'

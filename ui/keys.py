@@ -9,31 +9,16 @@ import json
 from collections.abc import Sequence
 from html import escape
 
-from ui import boxes
-
-TITLE = "Keys"
-CLOSE = "Close"
-SINGLE = "Single keys (? and g) are on"
-ABOUT = "Single keys wait until no text is being typed. A tab is opened by g and then a letter."
+from ui.words import knows, of, say
 
 # A letter for each tab that may be there, by its id.
 TABS = (
-    ("t", "text", "Text"), ("v", "video", "Video"), ("m", "masked", "Masked"), ("s", "scenes", "Scenes"),
-    ("b", "layout", "Layout, with its boxes"), ("l", "layered", "Layers"), ("d", "dubbing", "Dubbing"),
-    ("x", "grid", "Grid"), ("q", "queue", "Queue"), ("h", "history", "History"), ("o", "models", "Models"),
+    ("t", "text"), ("v", "video"), ("m", "masked"), ("s", "scenes"), ("b", "layout"), ("l", "layered"),
+    ("d", "dubbing"), ("x", "grid"), ("q", "queue"), ("h", "history"), ("o", "models"),
 )  # fmt: skip
-EVERYWHERE = (
-    ("Ctrl Enter", "Render what the open tab says (Cmd Enter on a Mac)"),
-    ("Alt 1 … Alt 9", "Open the first, second … tab"),
-    ("Esc", "Close a sheet, or leave a waiting job that is being edited as it is"),
-    ("?", "This sheet"),
-)
-ROWS = (
-    ("Alt ↑ ↓", "In the Queue: move the row that has the focus"),
-    ("← ↑ ↓ →", "In a grid: go from cell to cell"),
-)
-MASKS = "Drag on the picture to paint what is made new; its buttons erase, undo, clear and invert."
-PARTS = (("Boxes and layers", boxes.HELP), ("Masks", MASKS))
+# What is pressed; what it does stands in the catalogue under the same name.
+EVERYWHERE = {"render": "CTRL Enter", "nth": "Alt 1 … Alt 9", "escape": "Esc", "sheet": "?", "rows": "Alt ↑ ↓",
+              "cells": "← ↑ ↓ →"}  # fmt: skip
 
 # It stands in for one of an earlier page, should gradio load the part again.
 SCRIPT = """
@@ -57,7 +42,7 @@ const unfold = (choose) => {
   document.querySelector('.tabs [aria-label="More tabs"]')?.click();
   setTimeout(() => open(choose(folded())), 60);
 };
-const named = (button, label) => button.textContent.trim() === label.split(',')[0];
+const named = (button, label) => button.textContent.trim() === label;
 const go = ([, id, label]) => {
   const there = tabs().find((tab) => tab.dataset.tabId === id);
   if (there) open(there); else unfold((all) => all.find((button) => named(button, label)));
@@ -120,7 +105,7 @@ document.addEventListener('click', (event) => { if (event.target.closest('[data-
 sheet.addEventListener('click', (event) => {
   if (event.target === sheet || event.target.closest('[data-close]')) sheet.close();
 });
-""".replace("TABS_AND_LETTERS", json.dumps(TABS))
+"""
 
 CSS = """
 #keys { position: absolute; width: 0; height: 0; }
@@ -155,16 +140,29 @@ CSS = """
 """
 
 
+def script() -> str:
+    """What the keys do on a page whose tabs are called as they are in the language that is spoken."""
+    return SCRIPT.replace("TABS_AND_LETTERS", json.dumps([(letter, id, of("tab", id)) for letter, id in TABS]))
+
+
 def sheet() -> str:
     """The sheet as HTML; it is shut."""
-    tabs = [(f"g {letter}", label, id) for letter, id, label in TABS]
+    tabs = [
+        (f"g {letter}", of("key_to", id) if knows("key_to", id) else of("tab", id), id)  # some say what is there
+        for letter, id in TABS
+    ]
+    everywhere = [
+        (keys.replace("CTRL", say("keys.ctrl")), of("pressed", name), "") for name, keys in EVERYWHERE.items()
+    ]
+    parts = ((say("keys.boxes"), say("boxes.help")), (say("keys.masked"), say("keys.masks")))
     return (
         '<dialog class="keys-sheet" aria-labelledby="keys-title"><header>'
-        f'<h2 id="keys-title">{TITLE}</h2><button type="button" data-close>{CLOSE}</button></header>'
-        f"{_pairs([(keys, words, '') for keys, words in (*EVERYWHERE, *ROWS)])}"
-        f"<h3>Tabs</h3><p>{ABOUT}</p>{_pairs(tabs)}"
-        + "".join(f"<h3>{title}</h3><p>{escape(words)}</p>" for title, words in PARTS)
-        + f'<label><input type="checkbox" data-single checked>{SINGLE}</label></dialog>'
+        f'<h2 id="keys-title">{say("keys.title")}</h2><button type="button" data-close>'
+        f"{say('keys.close')}</button></header>"
+        f"{_pairs(everywhere)}"
+        f"<h3>{say('keys.tabs')}</h3><p>{say('keys.about')}</p>{_pairs(tabs)}"
+        + "".join(f"<h3>{title}</h3><p>{escape(words)}</p>" for title, words in parts)
+        + f'<label><input type="checkbox" data-single checked>{say("keys.single")}</label></dialog>'
     )
 
 

@@ -20,13 +20,14 @@ from ui.masked import PICTURES
 from ui.result import record
 from ui.stack import layers_of
 from ui.studio import Studio
+from ui.words import of, say
 
 
 def layered_tab(studio: Studio, opened: Sequence[Any]) -> Desk:
     """Lay the tab out and wire it."""
     return desk(
-        studio, "layered", lambda studio: Layered(studio).form, "Say what to draw, draw a box for each layer, press "
-        "Render.", opened, wide=True, again=lambda id, layer: again(studio, id, layer),
+        studio, "layered", lambda studio: Layered(studio).form, opened, wide=True,
+        again=lambda id, layer: again(studio, id, layer),
     )  # fmt: skip
 
 
@@ -37,21 +38,16 @@ class Layered:
         self.uploads = studio.uploads
         form, standard = Form("layered", "layered", self.join, self.split), defaults("layered")
         self.form = form
-        settings.prompt(form, "a red circle and a blue square in a meadow", label="The whole picture")
+        settings.prompt(form, "a red circle and a blue square in a meadow", label=say("boxes.whole"))
         width, height = standard["size"]
-        boxes = BoxField(form, "layers", (width, height), "Layer", anonymous=True)
-        with gr.Accordion("From a finished picture", open=False, elem_classes="more deep"):
-            source = self._place(
-                "source", "Picture", "drop a picture to take apart into layers, or press to choose one"
-            )
-            background = self._place(
-                "background", "Background", "drop what lies behind all layers, where you have it, or press to choose it"
-            )
+        boxes = BoxField(form, "layers", (width, height), "layer", anonymous=True)
+        with gr.Accordion(say("layered.finished"), open=False, elem_classes="more deep"):
+            source, background = self._place("source"), self._place("background")
         form.slot("source", "background")
         settings.without(form)
         settings.size(form)
         settings.sampling(form)
-        with gr.Accordion("More options", open=False, elem_classes="more deep"):
+        with gr.Accordion(say("settings.more"), open=False, elem_classes="more deep"):
             settings.more(form)
         form.keep("prompt", "negative_prompt", "size[0]", "size[1]")
         sides = [form.part("size[0]"), form.part("size[1]")]
@@ -59,12 +55,13 @@ class Layered:
         background.pick(self.took_background, None, [background, *sides], **settings.quick)
         boxes.wire(source)
 
-    def _place(self, name: str, label: str, hint: str) -> Any:
+    def _place(self, name: str) -> Any:
         def shown(path: str | None) -> str:
+            label, hint = of("apart", name), of("apart", f"{name}_hint")
             return drop.place(self.uploads.of(path), label, hint, PICTURES)
 
         id = f"layered-{name}"
-        part = gr.HTML(shown(None), js_on_load=drop.DROP, elem_id=id, apply_default_css=False)
+        part = gr.HTML(shown(None), js_on_load=drop.script(), elem_id=id, apply_default_css=False)
         return self.form.add(name, part, sent=drop.given, shown=shown, live=drop.live(id), deep=True)
 
     # ------------------------------------------------------------ from the page to a job, and back
@@ -77,7 +74,7 @@ class Layered:
             Refusal: a picture that is not there any more.
         """
         if not page["layers"]:
-            raise Unfinished("layers", "Draw a box for each layer on the canvas first.")
+            raise Unfinished("layers", say("layered.draw_first"))
         layers = []
         for index, each in enumerate(page["layers"]):
             layer: Values = {"box": each["box"]}
@@ -135,12 +132,12 @@ def again(studio: Studio, id: str, layer: int) -> Job:
     row = studio.queue.get(id)
     found = layers_of(row, record(row, studio.folder)) if row else []
     if row is None or row.job.get("task") != "layered" or not 0 <= layer < len(found) == len(row.job["layers"]) + 1:
-        raise Refusal("", "expected a layer of a finished picture, got something else; load the page again")
+        raise Refusal("", say("layered.no_layer"))
 
     def kept(index: int) -> str:
         path: Path | None = stored(row, found[index].place, studio.folder)
         if path is None:
-            raise Refusal("", f"the file of {found[index].name!r} is gone, so it can not be given; render all layers")
+            raise Refusal("", say("layered.file_gone", name=repr(found[index].name)))
         return studio.uploads.path(studio.uploads.keep_layer(path).id)
 
     parts = [

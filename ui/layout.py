@@ -12,35 +12,34 @@ from ui.boxes import BoxField, part_of
 from ui.desk import Desk, desk
 from ui.fields import Form, Unfinished, Values, defaults
 from ui.studio import Studio
+from ui.words import of, say
 
-MECHANISMS = (
-    ("who sees whom, and the layout branch", "both"), ("who sees whom", "plan"), ("the layout branch", "siamese"),
-)  # fmt: skip
+MECHANISMS = ("both", "plan", "siamese")
 
 
 def layout_tab(studio: Studio, opened: Sequence[Any]) -> Desk:
     """Lay the tab out and wire it."""
-    return desk(studio, "layout", lay, "Say what to draw, draw boxes, press Render.", opened, wide=True)
+    return desk(studio, "layout", lay, opened, wide=True)
 
 
 def lay(_: Studio) -> Form:
     """The tab's fields."""
     form, standard = Form("layout", "layout", join, split), defaults("layout")
-    settings.prompt(form, "a red circle and a blue square on a white background", label="The whole picture")
+    settings.prompt(form, "a red circle and a blue square on a white background", label=say("boxes.whole"))
     width, height = standard["size"]
-    boxes = BoxField(form, "boxes", (width, height), "Box")
+    boxes = BoxField(form, "boxes", (width, height), "box")
     settings.without(form)
     settings.size(form)
     settings.sampling(form)
-    with gr.Accordion("More options", open=False, elem_classes="more deep"):
+    with gr.Accordion(say("settings.more"), open=False, elem_classes="more deep"):
         with gr.Row(elem_classes="pair"):
             mechanism = gr.Dropdown(
-                MECHANISMS, value=standard["mechanism"], label="What ties words to boxes", min_width=130,
-                elem_id="layout-mechanism",
+                [(of("mechanism", each), each) for each in MECHANISMS], value=standard["mechanism"],
+                label=say("field.mechanism"), min_width=130, elem_id="layout-mechanism",
             )  # fmt: skip
             until = gr.Slider(
-                0, 1, standard["siamese_until"], step=0.05, label="Layout branch until", min_width=130,
-                info="the share of the steps in which it acts", elem_id="layout-until",
+                0, 1, standard["siamese_until"], step=0.05, label=say("field.siamese_until"), min_width=130,
+                info=say("layout.until_info"), elem_id="layout-until",
             )  # fmt: skip
         form.add("mechanism", mechanism, deep=True)
         form.add("siamese_until", until, deep=True)
@@ -57,7 +56,7 @@ def join(page: Values) -> Values:
         Unfinished: there are none.
     """
     if not page["boxes"]:
-        raise Unfinished("boxes", "Draw a box on the canvas first.")
+        raise Unfinished("boxes", say("layout.draw_first"))
     parts = []
     for each in page["boxes"]:
         own = {"negative_prompt": each["negative"]} if each["negative"].strip() else {}

@@ -8,19 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-LABEL = "How much is shown"
-LEVELS = (("essentials", "Essentials"), ("everything", "Everything"))
-ALSO = "Also set: {fields}."
-SHOW = "Show everything"
-KEYS = "Keys"
+from ui.words import COOKIE, LANGUAGES, language, of, say
 
-SWITCH = (
-    f'<div class="tools"><div class="levels" role="group" aria-label="{LABEL}">'
-    + "".join(
-        f'<button type="button" data-level="{level}" aria-pressed="false">{words}</button>' for level, words in LEVELS
-    )
-    + f'</div><button type="button" class="keys-button" data-keys aria-haspopup="dialog">{KEYS}</button></div>'
-)
+LEVELS = ("essentials", "everything")
 
 # One listener on the page, for every tab has a button that shows everything.
 SCRIPT = """
@@ -32,6 +22,21 @@ const set = (level) => {
 let kept = null;
 try { kept = localStorage.getItem('diorama-level'); } catch (error) { /* private windows may refuse */ }
 set(kept === 'essentials' ? kept : 'everything');
+// Gradio marks the page with the language of the browser, whatever the page is in.
+const page = document.documentElement;
+const spoken = element.querySelector('[data-language][aria-pressed="true"]').dataset.language;
+const mark = () => { if (page.lang !== spoken) page.lang = spoken; };
+window.dioramaLanguage?.disconnect();
+window.dioramaLanguage = new MutationObserver(mark);
+window.dioramaLanguage.observe(page, {attributes: true, attributeFilter: ['lang']});
+mark();
+// The page comes in one language or the other, so it is loaded again.
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-language]');
+  if (!button || button.getAttribute('aria-pressed') === 'true') return;
+  document.cookie = `COOKIE=${button.dataset.language}; max-age=31536000; samesite=strict`;
+  location.reload();
+});
 document.addEventListener('click', (event) => {
   const button = event.target.closest('[data-level]');
   if (!button) return;
@@ -40,7 +45,7 @@ document.addEventListener('click', (event) => {
   // The button in a tab is gone with the line that it stood in.
   if (!element.contains(button)) element.querySelector(`[data-level="${button.dataset.level}"]`)?.focus();
 });
-"""
+""".replace("COOKIE", COOKIE)
 
 CSS = """
 .tools { display: flex; justify-content: flex-end; align-items: center; gap: 10px; margin: 4px 2px 0; }
@@ -66,9 +71,28 @@ CSS = """
 """
 
 
+def switch() -> str:
+    """The tools above the tabs: how much is shown, the sheet of keys, and which language is spoken."""
+    levels = "".join(
+        f'<button type="button" data-level="{level}" aria-pressed="false">{of("level", level)}</button>'
+        for level in LEVELS
+    )
+    spoken = language()
+    languages = "".join(
+        f'<button type="button" data-language="{code}" lang="{code}" aria-pressed="{str(code == spoken).lower()}">'
+        f"{name}</button>"
+        for code, name in LANGUAGES.items()
+    )
+    return (
+        f'<div class="tools"><div class="levels" role="group" aria-label="{say("tools.language")}">{languages}</div>'
+        f'<div class="levels" role="group" aria-label="{say("tools.label")}">{levels}</div>'
+        f'<button type="button" class="keys-button" data-keys aria-haspopup="dialog">{say("tools.keys")}</button></div>'
+    )
+
+
 def also(fields: Sequence[str]) -> str:
     """What the level Essentials hides and is not as usual, with a button that shows it; "" when there is nothing."""
     if not fields:
         return ""
-    words = escape(ALSO.format(fields=", ".join(fields)))
-    return f'<p class="also">{words} <button type="button" data-level="everything">{SHOW}</button></p>'
+    words = escape(say("tools.also", fields=", ".join(fields)))
+    return f'<p class="also">{words} <button type="button" data-level="everything">{say("tools.show")}</button></p>'

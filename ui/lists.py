@@ -13,14 +13,7 @@ from pipelines.expansion.wildcards import FOLDER, MAX_LIST_BYTES, Wildcards, del
 from pipelines.refusal import Refusal
 from ui.fields import DEEP, refused
 from ui.settings import quick
-
-TITLE, LIST, NEW = "Lists of words", "List", ("a new one", "")
-NAME, ENTRIES = "Name", "Entries, one a line"
-SAVE, DELETE = "Save the list", "Delete the list"
-SAVED = "The list “{name}” has {count} entries; write __{name}__ in a prompt."
-DELETED = "The list “{name}” is deleted."
-NOTHING_CHOSEN = "choose a list first"
-UNWRITABLE = "the list can not be written: {reason}; nothing was changed"
+from ui.words import say
 
 
 def lists_of_words(folder: Path, opened: Sequence[Any]) -> None:
@@ -31,7 +24,7 @@ def lists_of_words(folder: Path, opened: Sequence[Any]) -> None:
         return Wildcards(place if place.is_dir() else None)
 
     def listed(chosen: str = "") -> Any:
-        return gr.Dropdown(choices=[NEW, *((name, name) for name in found().names())], value=chosen)
+        return gr.Dropdown(choices=[new(), *((name, name) for name in found().names())], value=chosen)
 
     def choose(name: str) -> tuple[Any, ...]:
         try:
@@ -45,27 +38,31 @@ def lists_of_words(folder: Path, opened: Sequence[Any]) -> None:
         except Refusal as refusal:
             return refused(refusal), gr.skip()
         except OSError as error:
-            return refused(Refusal("", UNWRITABLE.format(reason=error.strerror))), gr.skip()
-        return _told(SAVED.format(name=name.strip(), count=count)), listed(name.strip())
+            return refused(Refusal("", say("lists.unwritable", reason=error.strerror))), gr.skip()
+        return _told(say("lists.saved", name=name.strip(), count=count)), listed(name.strip())
 
     def delete(name: str) -> tuple[Any, ...]:
         try:
             if not name:
-                raise Refusal("", NOTHING_CHOSEN)
+                raise Refusal("", say("lists.nothing_chosen"))
             delete_list(place, name)
         except Refusal as refusal:
             return refused(refusal), gr.skip()
         except OSError as error:
-            return refused(Refusal("", UNWRITABLE.format(reason=error.strerror))), gr.skip()
-        return _told(DELETED.format(name=name)), listed()
+            return refused(Refusal("", say("lists.unwritable", reason=error.strerror))), gr.skip()
+        return _told(say("lists.deleted", name=name)), listed()
 
-    with gr.Accordion(TITLE, open=False, elem_classes=f"more {DEEP}", elem_id="lists"):
-        chosen = gr.Dropdown([NEW], value="", label=LIST, elem_id="list")
-        name = gr.Textbox(label=NAME, max_length=100, elem_classes="line-of-words", elem_id="list-name")
-        text = gr.Textbox(label=ENTRIES, lines=5, max_lines=14, max_length=MAX_LIST_BYTES, elem_id="list-entries")
+    with gr.Accordion(say("lists.title"), open=False, elem_classes=f"more {DEEP}", elem_id="lists"):
+        chosen = gr.Dropdown([new()], value="", label=say("lists.list"), elem_id="list")
+        name = gr.Textbox(label=say("lists.name"), max_length=100, elem_classes="line-of-words", elem_id="list-name")
+        text = gr.Textbox(
+            label=say("lists.entries"), lines=5, max_lines=14, max_length=MAX_LIST_BYTES, elem_id="list-entries"
+        )
         with gr.Row(elem_classes="actions"):
-            write = gr.Button(SAVE, size="sm", scale=0, min_width=140, elem_id="list-save")
-            away = gr.Button(DELETE, size="sm", scale=0, min_width=140, elem_classes="quiet", elem_id="list-delete")
+            write = gr.Button(say("lists.save"), size="sm", scale=0, min_width=140, elem_id="list-save")
+            away = gr.Button(
+                say("lists.delete"), size="sm", scale=0, min_width=140, elem_classes="quiet", elem_id="list-delete"
+            )
         said = gr.HTML(elem_classes="slot", elem_id="list-said", apply_default_css=False)
     for part in (chosen, name, text):
         part.preprocess = _text  # type: ignore[method-assign]
@@ -74,6 +71,11 @@ def lists_of_words(folder: Path, opened: Sequence[Any]) -> None:
     chosen.input(choose, chosen, [name, text, said], **quick)
     write.click(save, [name, text], [said, chosen], **quick)
     away.click(delete, chosen, [said, chosen], **quick)
+
+
+def new() -> tuple[str, str]:
+    """What the choice of lists offers first."""
+    return say("lists.new"), ""
 
 
 def _told(words: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from html import escape
 
 from ui.scenery import ICON
+from ui.words import language, say
 
 PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Diorama</title>
+<html lang="{language}"><head><meta charset="utf-8"><title>Diorama</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 <link rel="icon" href="{icon}">
 <style>
@@ -30,13 +31,19 @@ PAGE = """<!doctype html>
 </style></head>
 <body><form method="post" action="login">
 <h1>Diorama</h1>
-<label for="password">Password</label>
+<label for="password">{password}</label>
 <input id="password" name="password" type="password" autocomplete="current-password" required autofocus>
-<button>Come in</button>{problem}
+<button>{enter}</button>{problem}
 </form></body></html>
 """
 
 
 def form(problem: str = "") -> str:
     """The page, with `problem` under the button when there is one."""
-    return PAGE.format(icon=ICON, problem=f'<p role="alert">{escape(problem)}</p>' if problem else "")
+    return PAGE.format(
+        icon=ICON,
+        language=language(),
+        password=say("login.password"),
+        enter=say("login.enter"),
+        problem=f'<p role="alert">{escape(problem)}</p>' if problem else "",
+    )

@@ -13,20 +13,19 @@ from ui.desk import Desk, desk
 from ui.fields import Form, Unfinished, Values, whole
 from ui.studio import Studio
 from ui.table import number_of
+from ui.words import of, say
 
 PICTURES = "image/png,image/jpeg,image/webp"
 VIDEOS = "video/mp4,video/quicktime,video/webm,video/x-matroska,.mkv"
-BORDERS = ("Left", "Top", "Right", "Bottom")
+BORDERS = ("left", "top", "right", "bottom")
 WIDEST = 128  # pixels of a border's slider
 PART, FRAMES, BORDER = "part", "frames", "border"
-MODES = (("What I paint", PART), ("Whole frames", FRAMES), ("Only a border", BORDER))
 START = 8  # frames of a video that begins with a picture
 
 
 def masked_tab(studio: Studio, opened: Sequence[Any]) -> Desk:
     """Lay the tab out and wire it."""
-    hint = "Give a picture, paint over a part, press Render."
-    return desk(studio, "masked", lambda studio: Masked(studio).form, hint, opened)
+    return desk(studio, "masked", lambda studio: Masked(studio).form, opened)
 
 
 class Masked:
@@ -35,10 +34,11 @@ class Masked:
     def __init__(self, studio: Studio) -> None:
         self.uploads = studio.uploads
         form = self.form = Form("masked", "masked", self.join, self.split)
-        source = gr.HTML(self.source(None), js_on_load=drop.DROP, elem_id="masked-source", apply_default_css=False)
+        source = gr.HTML(self.source(None), js_on_load=drop.script(), elem_id="masked-source", apply_default_css=False)
         form.add("source", source, sent=drop.given, shown=self.source, live=drop.live("masked-source"))
         form.slot("source")
-        mode = gr.Radio(MODES, value=PART, label="Make new", elem_id="masked-mode", elem_classes="modes")
+        modes = [(of("mode", each), each) for each in (PART, FRAMES, BORDER)]
+        mode = gr.Radio(modes, value=PART, label=say("masked.mode"), elem_id="masked-mode", elem_classes="modes")
         form.add("mode", mode)
         with gr.Column(elem_classes=_group(True)) as painted:
             paint = gr.HTML("", js_on_load=canvas.CANVAS, elem_id="masked-canvas", apply_default_css=False)
@@ -48,29 +48,29 @@ class Masked:
             film = gr.HTML("", js_on_load=strip.STRIP, elem_id="masked-strip", apply_default_css=False)
             with gr.Row(elem_classes="pair"):
                 kept = gr.Textbox(
-                    "0", label="Frames to keep", info="such as 0-3,8", elem_id="masked-keep",
+                    "0", label=say("masked.keep"), info=say("masked.keep_info"), elem_id="masked-keep",
                     elem_classes="line-of-words", min_width=130, max_length=1_000,
                 )  # fmt: skip
                 frames = gr.Textbox(
-                    "", label="Frames of the result", info="empty: as many as given", elem_id="masked-length",
+                    "", label=say("masked.frames"), info=say("masked.frames_info"), elem_id="masked-length",
                     elem_classes="line-of-words", min_width=130, max_length=10,
                 )  # fmt: skip
             form.add("keep_frames", kept, sent=lambda value: (value or "").replace(" ", ""), shown=lambda v: v or "")
             form.add("frames", frames, sent=_count, shown=lambda value: "" if value is None else str(value))
-            settings.rate(form, "Frames a second, where the source does not say")
+            settings.rate(form, say("masked.rate"))
         form.slot("keep_frames", "frames", "fps")
-        with gr.Accordion("Extend it at its borders", open=False, elem_classes="more"), gr.Row(elem_classes="pair"):
-            for number, label in enumerate(BORDERS):
+        with gr.Accordion(say("masked.extend"), open=False, elem_classes="more"), gr.Row(elem_classes="pair"):
+            for number, side in enumerate(BORDERS):
                 part = gr.Slider(
-                    0, WIDEST, 0, step=SIDE_STEP, label=label, min_width=110, elem_id=f"masked-{label.lower()}"
+                    0, WIDEST, 0, step=SIDE_STEP, label=of("side", side), min_width=110, elem_id=f"masked-{side}"
                 )
                 form.add(f"outpaint[{number}]", part, sent=whole)
         form.slot("outpaint")
-        settings.prompt(form, "a yellow star on a blue background", label="What the new part shows")
+        settings.prompt(form, "a yellow star on a blue background", label=say("masked.prompt"))
         settings.without(form)
-        with gr.Accordion("Show what it should be", open=False, elem_classes="more deep"):
+        with gr.Accordion(say("masked.show"), open=False, elem_classes="more deep"):
             reference = gr.HTML(
-                self.reference(None), js_on_load=drop.DROP, elem_id="masked-reference", apply_default_css=False
+                self.reference(None), js_on_load=drop.script(), elem_id="masked-reference", apply_default_css=False
             )
             form.add(
                 "reference", reference, sent=drop.given, shown=self.reference, live=drop.live("masked-reference"),
@@ -79,7 +79,7 @@ class Masked:
         form.slot("reference")
         settings.sampling(form)
         settings.exact(form)
-        with gr.Accordion("More options", open=False, elem_classes="more deep"):
+        with gr.Accordion(say("settings.more"), open=False, elem_classes="more deep"):
             settings.more(form)
 
         source.pick(self.took, None, [source, mode, paint, film, kept, frames], **settings.quick)
@@ -100,7 +100,7 @@ class Masked:
         """
         upload = self.uploads.get(page["source"])
         if upload is None:
-            raise Unfinished("source", "Give a picture or a video first.")
+            raise Unfinished("source", say("masked.give"))
         job = {
             name: value for name, value in page.items() if name not in ("mode", "mask", "keep_frames", "frames", "fps")
         }
@@ -110,15 +110,16 @@ class Masked:
             job["outpaint"] = None
         if page["mode"] == FRAMES:
             if not page["keep_frames"]:
-                raise Unfinished("keep_frames", "Choose the frames to keep.")
+                raise Unfinished("keep_frames", say("masked.choose"))
             job |= {"keep_frames": page["keep_frames"], "frames": page["frames"]}
             if not upload.fps:
                 job["fps"] = page["fps"]
         elif page["mode"] == PART and page["mask"]:
             job["mask"] = self.uploads.keep_mask(page["mask"], upload)
         elif job["outpaint"] is None:
-            wanted = ("mask", "Paint over what is to be made new.")
-            raise Unfinished(*(wanted if page["mode"] == PART else ("outpaint", "Choose how far to extend it.")))
+            if page["mode"] == PART:
+                raise Unfinished("mask", say("masked.paint"))
+            raise Unfinished("outpaint", say("masked.how_far"))
         return job
 
     def split(self, job: Values) -> Values:
@@ -135,17 +136,13 @@ class Masked:
 
     def source(self, path: str | None) -> str:
         """The place for what is given."""
-        hint = "drop a picture or a video here, or press to choose one"
-        return drop.place(self.uploads.of(path), "Picture or video", hint, f"{PICTURES},{VIDEOS}")
+        label, hint = say("field.source"), say("masked.source_hint")
+        return drop.place(self.uploads.of(path), label, hint, f"{PICTURES},{VIDEOS}")
 
     def reference(self, path: str | None) -> str:
         """The place for a reference."""
-        return drop.place(
-            self.uploads.of(path),
-            "Reference",
-            "drop a picture of what the new part shows, or press to choose one",
-            PICTURES,
-        )
+        label, hint = say("field.reference"), say("masked.reference_hint")
+        return drop.place(self.uploads.of(path), label, hint, PICTURES)
 
     def canvas(self, paths: tuple[str | None, str | None]) -> str:
         """The canvas over a source, with a mask painted."""

@@ -20,6 +20,7 @@ from pipelines.shelf.shelf import Shelved
 from pipelines.shelf.table import bytes_of, count_of
 from ui.settings import quick
 from ui.studio import Studio
+from ui.words import numerals, of, say
 
 PACE = 1.5  # seconds between two looks, while the tab is open
 SIZE, FRAMES = (128, 128), 1  # that the memory is told for at first
@@ -27,45 +28,8 @@ MOST_SIDE, MOST_FRAMES = 4096, 1000
 
 # ------------------------------------------------------------ words
 
-PLACES = {
-    "embedded": "comes with the studio", "folder": "in a folder you added", "start": "in a folder named at the start",
-    "cache": "in the hub's cache",
-}  # fmt: skip
-TASKS = {
-    "text": "pictures and videos", "masked": "masked", "scenes": "scenes", "layout": "layouts", "layered": "layers",
-    "dubbing": "dubbing",
-}  # fmt: skip
-LOADED, LOADING, ASKED = "loaded", "loading …", "asked for"
-HERE, UNUSABLE = "Here", "Here, but not usable"
-FACTS = {
-    "tasks": "Can do", "place": "Kept", "bytes": "On disk", "parameters": "Weights", "memory": "Memory at {size}",
-    "sides": "Draws sides of", "reads": "Reads", "frames": "Videos",
-}  # fmt: skip
-NUMBERS, AT_LEAST, NOT_DRAWN = "{amount} numbers", "{amount} or more", "not this size"
-SIDES, OPEN_TEXT, WORDS = "{low} to {high} pixels", "open text", "{count} words of its own"
-PICTURES, TRAINED = "trained on pictures alone", "trained on up to {count} frames"
-DISTILLED = "Distilled: guidance has no effect on it."
-LOAD, UNLOAD, REMOVE = "Load", "Unload", "Take off the list"
-LABELS = {"load": "Load {id}", "unload": "Unload {id}", "remove": "Take {id} off the list"}
-LOAD_SAID = "{id} is loaded before the next job."
-UNLOAD_SAID = "Its memory is given back before the next job."
-REMOVED = "{id} is off the list; its files stay where they are."
-GONE = "That model is not here any more."
-ADDED = "{id} is on the list."
-UNWRITTEN = "The wish can not be written ({why}), so nothing was changed."
-AT = "Memory is told for"
-WIDTH, HEIGHT, LENGTH = "Width", "Height", "Frames"
-ADD = "Add a model"
-HUB_LABEL, HUB_EXAMPLE = "From the Hugging Face hub", "black-forest-labs/FLUX.2-klein-4B"
-HUB_INFO = "Only when you press the button is huggingface.co asked; only safetensors and text files are fetched."
-LOOK_UP, FETCH = "Look it up", "Fetch it"
-PLANNED = "{id} would fetch {missing} in {count} files from huggingface.co. Press Fetch it to do so."
-COMPLETE = "All of {id} is here already: {bytes} in {count} files."
-FETCHING = "Fetching {id}: {done} of {missing}."
-FETCHED = "{id} is here."
-FOLDER_LABEL, FOLDER_EXAMPLE = "From a folder of this machine", "/home/me/models/my-checkpoint"
-FOLDER_INFO = "A checkpoint in diffusers layout, of safetensors alone. It is used where it is, nothing is copied."
-ADD_FOLDER = "Add the folder"
+HUB_EXAMPLE = "black-forest-labs/FLUX.2-klein-4B"
+FOLDER_EXAMPLE = "/home/me/models/my-checkpoint"
 
 # ------------------------------------------------------------ how it looks and what it does in the browser
 
@@ -135,9 +99,11 @@ def models_tab(studio: Studio, tab: gr.Tab) -> gr.Timer:
             plan = fetcher.look_up(text or "")
         except Refusal as refusal:
             return _said(refusal.reason, bad=True), None, gr.Button(visible=False)
-        told = (PLANNED if plan.missing else COMPLETE).format(
-            id=plan.id, missing=bytes_of(plan.missing), bytes=bytes_of(plan.bytes), count=len(plan.files)
-        )
+        missing, size, count = bytes_of(plan.missing), bytes_of(plan.bytes), len(plan.files)
+        if plan.missing:
+            told = say("models.planned", id=plan.id, missing=numerals(missing), count=count)
+        else:
+            told = say("models.complete", id=plan.id, bytes=numerals(size), count=count)
         return _said(told), plan, gr.Button(visible=plan.missing > 0)
 
     def fetch(plan: Plan | None) -> tuple[Any, ...]:
@@ -150,35 +116,51 @@ def models_tab(studio: Studio, tab: gr.Tab) -> gr.Timer:
 
     def add(text: str, width: Any, height: Any, frames: Any) -> tuple[Any, ...]:
         try:
-            told = _said(ADDED.format(id=shelf.add(text or "")))
+            told = _said(say("models.added", id=shelf.add(text or "")))
         except Refusal as refusal:
             return gr.skip(), gr.skip(), gr.skip(), _said(refusal.reason, bad=True)
         return (*look(width, height, frames), told)
 
     with gr.Column(elem_classes="sheet"):
         told = gr.HTML(_said(""), elem_classes="models-said", elem_id="models-said", apply_default_css=False)
-        with gr.Accordion(AT, open=False, elem_classes="more"), gr.Row(elem_classes="pair models-at"):
-            width = gr.Number(SIZE[0], label=WIDTH, precision=0, minimum=16, maximum=MOST_SIDE, min_width=100)
-            height = gr.Number(SIZE[1], label=HEIGHT, precision=0, minimum=16, maximum=MOST_SIDE, min_width=100)
-            frames = gr.Number(FRAMES, label=LENGTH, precision=0, minimum=1, maximum=MOST_FRAMES, min_width=100)
+        with gr.Accordion(say("models.at"), open=False, elem_classes="more"), gr.Row(elem_classes="pair models-at"):
+            width = gr.Number(
+                SIZE[0], label=say("models.width"), precision=0, minimum=16, maximum=MOST_SIDE, min_width=100
+            )
+            height = gr.Number(
+                SIZE[1], label=say("models.height"), precision=0, minimum=16, maximum=MOST_SIDE, min_width=100
+            )
+            frames = gr.Number(
+                FRAMES, label=say("models.length"), precision=0, minimum=1, maximum=MOST_FRAMES, min_width=100
+            )
         rows = gr.HTML(
             lambda: look(*SIZE, FRAMES)[0], js_on_load=SCRIPT, elem_id="models", apply_default_css=False
         )  # fmt: skip
     with gr.Column(elem_classes="sheet form", elem_id="models-add"):
-        gr.HTML(f"<h2>{ADD}</h2>", apply_default_css=False)
-        id = gr.Textbox(label=HUB_LABEL, placeholder=HUB_EXAMPLE, info=HUB_INFO, max_length=200, elem_id="models-hub")
+        gr.HTML(f"<h2>{say('models.add')}</h2>", apply_default_css=False)
+        id = gr.Textbox(
+            label=say("models.hub_label"),
+            placeholder=HUB_EXAMPLE,
+            info=say("models.hub_info"),
+            max_length=200,
+            elem_id="models-hub",
+        )
         with gr.Row(elem_classes="actions"):
-            ask = gr.Button(LOOK_UP, elem_classes="quiet", elem_id="models-look", scale=0, min_width=140)
-            get = gr.Button(FETCH, variant="primary", visible=False, elem_id="models-fetch", scale=0, min_width=140)
+            ask = gr.Button(say("models.look_up"), elem_classes="quiet", elem_id="models-look", scale=0, min_width=140)
+            get = gr.Button(
+                say("models.fetch"), variant="primary", visible=False, elem_id="models-fetch", scale=0, min_width=140
+            )
         found = gr.HTML(_said(""), elem_classes="models-said", elem_id="models-found", apply_default_css=False)
         coming = gr.HTML(_said(""), elem_classes="models-said", elem_id="models-coming", apply_default_css=False)
         if shelf.by_path:
             folder = gr.Textbox(
-                label=FOLDER_LABEL, placeholder=FOLDER_EXAMPLE, info=FOLDER_INFO, max_length=4096,
-                elem_id="models-folder",
+                label=say("models.folder_label"), placeholder=FOLDER_EXAMPLE, info=say("models.folder_info"),
+                max_length=4096, elem_id="models-folder",
             )  # fmt: skip
             with gr.Row(elem_classes="actions"):
-                put = gr.Button(ADD_FOLDER, elem_classes="quiet", elem_id="models-put", scale=0, min_width=180)
+                put = gr.Button(
+                    say("models.add_folder"), elem_classes="quiet", elem_id="models-put", scale=0, min_width=180
+                )
             answer = gr.HTML(_said(""), elem_classes="models-said", elem_id="models-put-said", apply_default_css=False)
     plan = gr.State(None)
     seen = gr.Textbox(visible=False)
@@ -198,21 +180,21 @@ def press(studio: Studio, act: str, id: str) -> str:
     """Do what a button of a model says, and return the sentence that answers it."""
     one = studio.shelf.get(id)
     if one is None:
-        return GONE
+        return say("models.gone")
     try:
         if act == "load" and one.description is not None:
             studio.loaded.wish(one.model)
-            return LOAD_SAID.format(id=id)
+            return say("models.load_said", id=id)
         if act == "unload":
             studio.loaded.wish("")
-            return UNLOAD_SAID
+            return say("models.unload_said")
         if act == "remove" and studio.shelf.remove(id):
-            return REMOVED.format(id=id)
+            return say("models.removed", id=id)
     except OSError as error:
-        return UNWRITTEN.format(why=error.strerror)
+        return say("models.unwritten", why=error.strerror)
     except Refusal as refusal:
         return refusal.reason
-    return GONE
+    return say("models.gone")
 
 
 def drawn(
@@ -231,8 +213,8 @@ def drawn(
     notes = "".join(f'<p class="note bad" role="alert">{escape(text)}</p>' for text in (health, state.problem) if text)
     usable = [_card(one, state, wished, size, frames) for one in items if one.description is not None]
     others = [_unusable(one) for one in items if one.description is None]
-    more = f"<h2>{UNUSABLE}</h2>{''.join(others)}" if others else ""
-    return f'<div class="models">{notes}<h2>{HERE}</h2>{"".join(usable)}{more}</div>'
+    more = f"<h2>{say('models.unusable')}</h2>{''.join(others)}" if others else ""
+    return f'<div class="models">{notes}<h2>{say("models.here")}</h2>{"".join(usable)}{more}</div>'
 
 
 def fetch_said(now: Fetching | None) -> str:
@@ -242,27 +224,38 @@ def fetch_said(now: Fetching | None) -> str:
     if now.problem:
         return _said(now.problem, bad=True)
     if now.over:
-        return _said(FETCHED.format(id=now.plan.id))
-    return _said(FETCHING.format(id=now.plan.id, done=bytes_of(now.done), missing=bytes_of(now.plan.missing)))
+        return _said(say("models.fetched", id=now.plan.id))
+    return _said(
+        say(
+            "models.fetching",
+            id=now.plan.id,
+            done=numerals(bytes_of(now.done)),
+            missing=numerals(bytes_of(now.plan.missing)),
+        )
+    )
 
 
 def _card(one: Shelved, state: State, wished: str | None, size: tuple[int, int], frames: int) -> str:
     chip = ""
     if state.busy == one.model:
-        chip = f'<span class="chip">{LOADING}</span>'
+        chip = f'<span class="chip">{say("models.loading")}</span>'
     elif wished == one.model:
-        chip = f'<span class="chip">{ASKED}</span>'
+        chip = f'<span class="chip">{say("models.asked")}</span>'
     elif state.model == one.model:
-        chip = f'<span class="chip on">{LOADED}</span>'
-    acts = [_button("unload", UNLOAD, one) if state.model == one.model else _button("load", LOAD, one)]
+        chip = f'<span class="chip on">{say("models.loaded")}</span>'
+    acts = [
+        _button("unload", say("models.unload"), one)
+        if state.model == one.model
+        else _button("load", say("models.load"), one)
+    ]
     if one.place == "folder":
-        acts.append(_button("remove", REMOVE, one))
+        acts.append(_button("remove", say("models.remove"), one))
     assert one.description is not None
     pairs = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
         for name, value in _facts(one, one.description, size, frames).items()
     )
-    note = f'<p class="note">{DISTILLED}</p>' if one.description.distilled else ""
+    note = f'<p class="note">{say("models.distilled")}</p>' if one.description.distilled else ""
     return (
         f'<article class="model" data-id="{escape(one.id, quote=True)}"><header><h3>{escape(one.id)}</h3>{chip}'
         f'</header><dl class="facts">{pairs}</dl>{note}<div class="acts">{"".join(acts)}</div></article>'
@@ -275,31 +268,33 @@ def _facts(one: Shelved, told: Description, size: tuple[int, int], frames: int) 
     low, high = told.sides
     words = told.vocabulary
     facts = {
-        FACTS["tasks"]: ", ".join(TASKS[task] for task in one.tasks),
-        FACTS["memory"].format(size=at): NOT_DRAWN if memory is None else AT_LEAST.format(amount=bytes_of(memory)),
-        FACTS["bytes"]: bytes_of(one.bytes),
-        FACTS["parameters"]: NUMBERS.format(amount=count_of(one.parameters)),
-        FACTS["sides"]: SIDES.format(low=low, high=high),
-        FACTS["reads"]: OPEN_TEXT if words is None else WORDS.format(count=len(words)),
+        say("models.fact_tasks"): ", ".join(of("can", task) for task in one.tasks),
+        say("models.memory", size=at): say("models.not_drawn")
+        if memory is None
+        else say("models.at_least", amount=numerals(bytes_of(memory))),
+        say("models.fact_bytes"): numerals(bytes_of(one.bytes)),
+        say("models.fact_parameters"): say("models.numbers", amount=numerals(count_of(one.parameters))),
+        say("models.fact_sides"): say("models.sides", low=low, high=high),
+        say("models.fact_reads"): say("models.open_text") if words is None else say("models.words", count=len(words)),
     }
     if "frames" in told.house:
         most = int(told.house["frames"])
-        facts[FACTS["frames"]] = TRAINED.format(count=most) if most > 1 else PICTURES
-    facts[FACTS["place"]] = PLACES[one.place]
+        facts[say("models.fact_frames")] = say("models.trained", count=most) if most > 1 else say("models.pictures")
+    facts[say("models.fact_place")] = of("place", one.place)
     return facts
 
 
 def _unusable(one: Shelved) -> str:
-    acts = f'<div class="acts">{_button("remove", REMOVE, one)}</div>' if one.place == "folder" else ""
+    acts = f'<div class="acts">{_button("remove", say("models.remove"), one)}</div>' if one.place == "folder" else ""
     return (
         f'<article class="model" data-id="{escape(one.id, quote=True)}"><header><h3>{escape(one.id)}</h3>'
-        f'<span class="chip">{PLACES[one.place]}</span></header><p>{escape(one.problem)}</p>{acts}</article>'
+        f'<span class="chip">{of("place", one.place)}</span></header><p>{escape(one.problem)}</p>{acts}</article>'
     )
 
 
 def _button(act: str, words: str, one: Shelved) -> str:
     id = escape(one.id, quote=True)
-    label = LABELS[act].format(id=id)
+    label = of("model", act, id=id)
     return f'<button type="button" data-act="{act}" data-model="{id}" aria-label="{label}">{words}</button>'
 
 

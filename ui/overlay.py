@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from ui.words import numerals, say
+
 PAINT = ("#d63031", "#305ccc", "#2f8449", "#c96a12", "#8048b0", "#1c7f81", "#c2548b", "#80543c")  # taken in turn
-OBEYED = "above 0 its words explain what was drawn there, about 0 they do not matter, below 0 it is something else"
 
 CSS = (
     "".join(f".tone-{number} {{ --tone: {paint}; }}\n" for number, paint in enumerate(PAINT))
@@ -105,8 +106,8 @@ def obeyed(told: dict[str, Any]) -> str:
         f"{_instead(box.instead)}</span>{_score(box.obeyed)}</li>"
         for index, box in enumerate(boxes)
     )
-    switch = '<label class="lie"><input type="checkbox" class="show-boxes" checked>Show the boxes</label>'
-    return f'{switch}<ol class="obeyed" aria-label="How well each box was obeyed">{items}</ol>'
+    switch = f'<label class="lie"><input type="checkbox" class="show-boxes" checked>{say("boxes.show")}</label>'
+    return f'{switch}<ol class="obeyed" aria-label="{say("boxes.how_well")}">{items}</ol>'
 
 
 def tone(index: int) -> str:
@@ -115,17 +116,17 @@ def tone(index: int) -> str:
 
 
 def _instead(words: str) -> str:
-    return f"<small>rather “{escape(words)}”</small>" if words else ""
+    return f"<small>{escape(say('boxes.rather', words=words))}</small>" if words else ""
 
 
 def _score(score: float | None) -> str:
     if score is None:
         return ""
-    words = f"{min(max(score, -1.0), 1.0):.2f}".replace("-", "\u2212")
+    words = numerals(f"{min(max(score, -1.0), 1.0):.2f}").replace("-", "\u2212")
     share = 100 * min(max(score, 0.0), 1.0)
     return (
         f'<span class="meter" aria-hidden="true"><u style="width: {share:.0f}%"></u></span>'
-        f'<em title="{OBEYED}" aria-label="obeyed {words}">{words}</em>'
+        f'<em title="{say("boxes.obeyed")}" aria-label="{say("boxes.obeyed_by", score=words)}">{words}</em>'
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
 from pipelines.queue.queue import Queue
 from ui import (
@@ -48,20 +51,21 @@ from ui.masked import masked_tab
 from ui.models import models_tab
 from ui.pace import Pace
 from ui.queue import queue_tab
-from ui.scenery import BANNER, HEAD, LAMP
+from ui.scenery import HEAD, LAMP, banner
 from ui.scenes import scenes_tab
 from ui.settings import quick
+from ui.spoken import Spoken
 from ui.studio import Check, Studio
 from ui.text import text_tab
 from ui.theme import Paper
 from ui.uploads import Uploads
 from ui.video import video_tab
+from ui.words import LANGUAGES, STANDARD, language, of, speaking
 
 TITLE = "Diorama"
-MODELS = "Models"
-TABS: Mapping[str, tuple[str, Callable[[Studio, Sequence[Any]], Desk]]] = {
-    "text": ("Text", text_tab), "video": ("Video", video_tab), "masked": ("Masked", masked_tab),
-    "scenes": ("Scenes", scenes_tab), "layout": ("Layout", layout_tab), "layered": ("Layers", layered_tab),
+TABS: Mapping[str, Callable[[Studio, Sequence[Any]], Desk]] = {
+    "text": text_tab, "video": video_tab, "masked": masked_tab, "scenes": scenes_tab, "layout": layout_tab,
+    "layered": layered_tab,
 }  # fmt: skip
 
 STYLED = (
@@ -69,10 +73,12 @@ STYLED = (
     comparison, restored, history, models, levels, keys, presets, expansion, grid, gridtable,
 )  # fmt: skip
 
+LAID_OUT = ("components", "dependencies", "layout", "page")  # what a layout has of its own in gradio's description
+
 # The timer of the open tab alone runs. Which one that is is read off the page, for events of tabs may come late.
 OPEN = """async () => {
   await new Promise((done) => setTimeout(done, 30));
-  return document.querySelector('[role="tab"][aria-selected="true"]')?.textContent.trim() ?? '';
+  return document.querySelector('[role="tab"][aria-selected="true"]')?.dataset.tabId ?? '';
 }"""
 
 # A browser may refuse to keep anything, as in private windows.
@@ -91,7 +97,7 @@ def build(
     *,
     roots: Sequence[Path] = (),
     by_path: bool = False,
-) -> gr.Blocks:
+) -> Page:
     """The page over `queue` and the output folder.
 
     Args:
@@ -104,35 +110,83 @@ def build(
     """
     studio = Studio(queue, folder, check, health, Uploads(folder), Pace(queue, folder), roots, by_path)
     studio.uploads.sweep(queue)
-    page: gr.Blocks
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(BANNER, js_on_load=LAMP, apply_default_css=False)
-        gr.HTML(levels.SWITCH, js_on_load=levels.SCRIPT, elem_id="tools", apply_default_css=False)
-        gr.HTML(keys.sheet(), js_on_load=keys.SCRIPT, elem_id="keys", apply_default_css=False)
-        back = restored.bar()
-        with gr.Tabs(elem_classes="tabs") as tabs:
-            desks, looked = [], []
-            for kind, (title, lay) in TABS.items():
-                with gr.Tab(title, id=kind) as tab:
-                    desks.append(lay(studio, [tab.select, *([page.load] if kind == FIRST else [])]))
-                looked.append((tab, desks[-1].timer))
-            with gr.Tab(grid.TITLE, id="grid") as tab:
-                grids = grid.GridTab(studio, desks, tabs, [tab.select])
-                looked.append((tab, grids.timer))
-            with gr.Tab("Queue", id="queue") as tab:
-                looked.append((tab, queue_tab(studio, desks, tabs, tab)))
-            with gr.Tab(history.TITLE, id="history") as tab:
-                looked.append((tab, history.history_tab(studio, desks, tabs, tab, back)))
-            with gr.Tab(MODELS, id="models") as tab:
-                looked.append((tab, models_tab(studio, tab)))
-        for form in (*(desk.form for desk in desks), grids.form):
-            _draft(page, form)
-        titles, timers = [tab.label for tab, _ in looked], [timer for _, timer in looked]
-        gr.on(
-            [tab.select for tab, _ in looked], lambda open: [gr.Timer(active=title == open) for title in titles],
-            gr.Textbox(visible=False), timers, js=OPEN, trigger_mode="always_last", **quick,
-        )  # fmt: skip
-    return page
+    return Page.of(partial(_laid_out, studio))
+
+
+class Page(gr.Blocks):
+    """A page that is laid out once in each language. Who asks for it gets the one that they read.
+
+    Listeners are those of the first layout, for all of them are alike; what they answer is said as `words.say` does it.
+
+    Attributes:
+        lay: fills a page.
+        translations: by language, what of the page's description is another one there.
+    """
+
+    lay: Callable[[gr.Blocks], None]
+    translations: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, lay: Callable[[gr.Blocks], None]) -> Page:
+        """The page that `lay` fills, in the language that is spoken."""
+        page = cls(title=TITLE, analytics_enabled=False, fill_width=True)
+        page.lay = lay
+        with page:
+            lay(page)
+        return page
+
+    def translate(self) -> None:
+        """Lay the page out in the other languages as well, under the same numbers."""
+        found: dict[str, Mapping[str, Any]] = {}
+        last = Context.id
+        for code in LANGUAGES:
+            if code != STANDARD:
+                Context.id = self._id
+                with speaking(code):
+                    other = Page.of(self.lay)
+                found[code] = {name: other._config[name] for name in LAID_OUT}
+                last = max(last, Context.id)
+        Context.id = last
+        self.translations = found
+
+    @property
+    def config(self) -> Any:
+        """What gradio tells a browser about the page, in the language that is spoken."""
+        return {**self._config, **self.translations.get(language(), {})}
+
+    @config.setter
+    def config(self, value: Any) -> None:
+        self._config = value
+
+
+def _laid_out(studio: Studio, page: gr.Blocks) -> None:
+    """Lay everything out on `page`, in the language that is spoken."""
+    gr.HTML(banner(), js_on_load=LAMP, apply_default_css=False)
+    gr.HTML(levels.switch(), js_on_load=levels.SCRIPT, elem_id="tools", apply_default_css=False)
+    gr.HTML(keys.sheet(), js_on_load=keys.script(), elem_id="keys", apply_default_css=False)
+    back = restored.bar()
+    with gr.Tabs(elem_classes="tabs") as tabs:
+        desks, looked = [], []
+        for kind, lay in TABS.items():
+            with gr.Tab(of("tab", kind), id=kind) as tab:
+                desks.append(lay(studio, [tab.select, *([page.load] if kind == FIRST else [])]))
+            looked.append((tab, desks[-1].timer))
+        with gr.Tab(of("tab", "grid"), id="grid") as tab:
+            grids = grid.GridTab(studio, desks, tabs, [tab.select])
+            looked.append((tab, grids.timer))
+        with gr.Tab(of("tab", "queue"), id="queue") as tab:
+            looked.append((tab, queue_tab(studio, desks, tabs, tab)))
+        with gr.Tab(of("tab", "history"), id="history") as tab:
+            looked.append((tab, history.history_tab(studio, desks, tabs, tab, back)))
+        with gr.Tab(of("tab", "models"), id="models") as tab:
+            looked.append((tab, models_tab(studio, tab)))
+    for form in (*(desk.form for desk in desks), grids.form):
+        _draft(page, form)
+    ids, timers = [tab.id for tab, _ in looked], [timer for _, timer in looked]
+    gr.on(
+        [tab.select for tab, _ in looked], lambda open: [gr.Timer(active=id == open) for id in ids],
+        gr.Textbox(visible=False), timers, js=OPEN, trigger_mode="always_last", **quick,
+    )  # fmt: skip
 
 
 def _draft(page: gr.Blocks, form: Form) -> None:
@@ -156,7 +210,12 @@ def options(queue: Queue, folder: Path, guard: dict[str, Any]) -> dict[str, Any]
         "head": HEAD,
         "app_kwargs": {
             "routes": own,
-            "middleware": [Middleware(Guard, **guard), Middleware(Doors, own=own), Middleware(Calls)],
+            "middleware": [
+                Middleware(Spoken),
+                Middleware(Guard, **guard),
+                Middleware(Doors, own=own),
+                Middleware(Calls),
+            ],
             "openapi_url": None,
         },
         "footer_links": [],

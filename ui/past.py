@@ -12,13 +12,13 @@ from starlette.routing import Route
 
 from pipelines.history.history import Entry, History
 from ui.within import OpenFile, opened
+from ui.words import say
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Cache-Control": "private, max-age=3600",
 }
-ABSENT = "there is no such output"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def thumbnails(history: History) -> list[Route]:
             thumb = None
         stream = opened(thumb.parent, thumb.name) if thumb else None
         if thumb is None or stream is None:
-            return PlainTextResponse(ABSENT, status_code=404, headers=HEADERS)
+            return PlainTextResponse(say("history.absent"), status_code=404, headers=HEADERS)
         return OpenFile(stream, thumb.name, "image/webp", HEADERS)
 
     return [Route("/thumbs/{id}", serve, methods=["GET"])]

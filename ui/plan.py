@@ -11,14 +11,15 @@ from typing import Any
 
 from models.plan import TokenPlan
 from pipelines.progress import duration
+from ui.words import numerals, of, say
 
 MOST = 8  # plans that are drawn; a job of more passes shows its first and last ones
 SIDE = 320  # pixels of a drawing's square
 
 # What the colours of `TokenPlan.draw` mean.
 KINDS = {
-    "prompt": ("#f08a24", "prompt"), "speech": ("#ee82ac", "speech"), "picture": ("#305ccc", "picture"),
-    "frame": ("#3a9d54", "frames"), "layer": ("#8048b0", "layer"), "reference": ("#249d9f", "reference"),
+    "prompt": "#f08a24", "speech": "#ee82ac", "picture": "#305ccc", "frame": "#3a9d54", "layer": "#8048b0",
+    "reference": "#249d9f",
 }  # fmt: skip
 UNITS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"))
 
@@ -65,24 +66,29 @@ CSS = (
 def plan_panel(kind: str, estimate: Any) -> str:
     """The plans of a job, drawn and counted; `kind` is the tab that they stand in."""
     plans: Sequence[TokenPlan] = tuple(getattr(estimate, "plans", ()))
-    return f'<section class="plan"><h2>The plan</h2>{_drawings(kind, plans)}{_counts(estimate, len(plans))}</section>'
+    return (
+        f'<section class="plan"><h2>{say("plan.title")}</h2>'
+        f"{_drawings(kind, plans)}{_counts(estimate, len(plans))}</section>"
+    )
 
 
 def no_plan(why: str) -> str:
     """The panel while there is no plan, and why."""
-    return f'<section class="plan"><h2>The plan</h2><p class="say">{escape(why)}</p></section>'
+    return f'<section class="plan"><h2>{say("plan.title")}</h2><p class="say">{escape(why)}</p></section>'
 
 
 def cost_line(estimate: Any, length: str, seconds: float | None) -> str:
     """What a render takes: its length, model evaluations, FLOPs, and seconds where this machine was measured."""
     resolved = dict(getattr(estimate, "resolved", {}) or {})
     pairs = {
-        "Makes": length,
-        "Model evaluations": f"{resolved['model_evaluations']:,}" if "model_evaluations" in resolved else None,
-        "Work": flops(estimate.flops),
-        "Takes about": duration_of(seconds) if seconds is not None else "told after a first render",
+        "makes": length,
+        "evaluations": numerals(f"{resolved['model_evaluations']:,}") if "model_evaluations" in resolved else None,
+        "work": flops(estimate.flops),
+        "takes": duration_of(seconds) if seconds is not None else say("plan.later"),
     }
-    cells = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs.items() if value)
+    cells = "".join(
+        f"<div><dt>{of('cost', name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs.items() if value
+    )
     notes = "".join(f'<p class="note">{escape(str(note))}</p>' for note in estimate.warnings)
     return f'<div class="cost"><dl class="facts">{cells}</dl>{notes}</div>'
 
@@ -90,12 +96,12 @@ def cost_line(estimate: Any, length: str, seconds: float | None) -> str:
 def flops(number: float) -> str:
     """`45.2 GFLOP`."""
     scale, unit = next((each for each in UNITS if number >= each[0]), UNITS[-1])
-    return f"{number / scale:.3g} {unit}"
+    return numerals(f"{number / scale:.3g} {unit}")
 
 
 def duration_of(seconds: float) -> str:
     """`0.4 s`, `8 s`, `3 min 20 s`."""
-    return f"{seconds:.1f} s" if seconds < 3 else duration(seconds)
+    return numerals(f"{seconds:.1f} s") if seconds < 3 else duration(seconds)
 
 
 @lru_cache(maxsize=64)  # plans are kept by their pipelines and compare by identity, so typing words draws nothing anew
@@ -123,14 +129,18 @@ def _drawings(kind: str, plans: Sequence[TokenPlan]) -> str:
         labels.append(f'<label for="{name}">{spans(places)}</label>')
         words = escape(repr(plan))
         sheets.append(
-            f'<div class="sheet-of-plan"><img src="{drawing(plan)}" alt="Who sees whom: queries down, keys across">'
-            f"{_legend(plan)}<details><summary>In words</summary><pre>{words}</pre></details></div>"
+            f'<div class="sheet-of-plan"><img src="{drawing(plan)}" alt="{say("plan.who")}">'
+            f"{_legend(plan)}<details><summary>{say('plan.in_words')}</summary><pre lang='en'>{words}</pre>"
+            "</details></div>"
         )
     if not sheets:
         return ""
     if len(sheets) == 1:
         return f'<div class="passes one">{sheets[0]}</div>'
-    row = f'<div class="labels" role="group" aria-label="Pass of the model"><span>Pass</span>{"".join(labels)}</div>'
+    row = (
+        f'<div class="labels" role="group" aria-label="{say("plan.pass_of")}"><span>{say("plan.pass")}</span>'
+        f"{''.join(labels)}</div>"
+    )
     return f'<div class="passes">{"".join(inputs)}{row}{"".join(sheets)}</div>'
 
 
@@ -147,22 +157,26 @@ def spans(places: Sequence[int]) -> str:
 
 def _legend(plan: TokenPlan) -> str:
     kinds = dict.fromkeys(segment.kind for segment in plan.segments if len(segment))
-    chips = "".join(f'<li><i style="background: {KINDS[kind][0]}"></i>{KINDS[kind][1]}</li>' for kind in kinds)
-    given = '<li><i class="given"></i>given</li>' if plan.given.any() else ""
+    chips = "".join(f'<li><i style="background: {KINDS[kind]}"></i>{of("seen", kind)}</li>' for kind in kinds)
+    given = f'<li><i class="given"></i>{say("plan.given")}</li>' if plan.given.any() else ""
     return f'<ul class="legend">{chips}{given}</ul>'
 
 
 def _counts(estimate: Any, passes: int) -> str:
     pairs, dense = estimate.pairs, getattr(estimate, "dense_pairs", None) or estimate.pairs
     share = pairs / dense if dense else 1.0
+    tokens, percent = numerals(f"{estimate.tokens:,}"), say("plan.percent", number=f"{100 * share:.0f}")
+    if passes > 1:
+        tokens = say("plan.in_passes", tokens=tokens, count=passes)
     told = {
-        "Tokens": f"{estimate.tokens:,}" + (f" in {passes} passes" if passes > 1 else ""),
-        "Pairs attended": f"{pairs:,}",
-        "Of a dense mask's": f"{dense:,}",
-        "Share": f"{share:.0%}",
+        "tokens": tokens,
+        "pairs": numerals(f"{pairs:,}"),
+        "dense": numerals(f"{dense:,}"),
+        "share": percent,
     }
-    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in told.items())
+    cells = "".join(f"<div><dt>{of('counts', name)}</dt><dd>{value}</dd></div>" for name, value in told.items())
     return (
         f'<dl class="facts">{cells}</dl><div class="share" role="img" '
-        f'aria-label="{share:.0%} of the pairs of a dense mask"><i style="width: {100 * share:.1f}%"></i></div>'
+        f'aria-label="{escape(say("plan.share", share=percent), quote=True)}"><i style="width: '
+        f'{100 * share:.1f}%"></i></div>'
     )

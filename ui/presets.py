@@ -17,16 +17,7 @@ from pipelines.refusal import Refusal
 from ui.fields import DEEP, Form, Values, label_of, refused
 from ui.settings import frames_of, quick
 from ui.studio import Studio
-
-TITLE, CHOICE, NAME = "Presets", "Preset", "Name"
-FILL, KEEP, RENAME, DELETE = "Fill in", "Keep these settings", "Rename", "Delete"
-NONE = ("choose one", "")
-NOTHING_CHOSEN = "choose a preset first"
-FILLED = "Filled in from “{name}”: {fields}."
-KEPT = "Kept as “{name}”: {fields}."
-RENAMED = "“{name}” is now called “{new}”."
-DELETED = "“{name}” is deleted."
-UNWRITABLE = "the preset can not be written: {reason}; nothing was changed"
+from ui.words import lowered, say
 
 # Of a masked job these belong to what is given and not to how it is drawn.
 GIVEN = {"masked": frozenset({"frames", "fps"})}
@@ -43,7 +34,7 @@ def presets_row(studio: Studio, form: Form) -> None:
     kind = form.kind
 
     def listed(chosen: str = "") -> Any:
-        return gr.Dropdown(choices=[NONE, *((one.name, one.name) for one in suiting(presets, form))], value=chosen)
+        return gr.Dropdown(choices=[none(), *((one.name, one.name) for one in suiting(presets, form))], value=chosen)
 
     def choose(name: str) -> tuple[Any, ...]:
         """What is chosen in words, and its name to write over where it is the user's own."""
@@ -62,13 +53,13 @@ def presets_row(studio: Studio, form: Form) -> None:
             filled = filling(form, preset, values)
         except Refusal as refusal:
             return [refused(refusal), *[gr.skip()] * len(form.parts)]
-        return [_told(FILLED.format(name=preset.name, fields=_named(preset))), *filled]
+        return [_told(say("presets.filled", name=preset.name, fields=_named(preset))), *filled]
 
     def keep(name: str, chosen: str, *values: Any) -> tuple[Any, ...]:
         def write() -> tuple[str, str]:
             new = (name or "").strip()
             preset = presets.save(new, {"task": form.task, **settings_of(form, values)}, replace=new == chosen)
-            return preset.name, KEPT.format(name=preset.name, fields=_named(preset))
+            return preset.name, say("presets.kept", name=preset.name, fields=_named(preset))
 
         return change(write)
 
@@ -76,14 +67,14 @@ def presets_row(studio: Studio, form: Form) -> None:
         def write() -> tuple[str, str]:
             new = (name or "").strip()
             presets.rename(_required(chosen), new)
-            return new, RENAMED.format(name=chosen, new=new)
+            return new, say("presets.renamed", name=chosen, new=new)
 
         return change(write)
 
     def delete(chosen: str) -> tuple[Any, ...]:
         def write() -> tuple[str, str]:
             presets.delete(_required(chosen))
-            return "", DELETED.format(name=chosen)
+            return "", say("presets.deleted", name=chosen)
 
         return change(write)
 
@@ -93,39 +84,72 @@ def presets_row(studio: Studio, form: Form) -> None:
         except Refusal as refusal:
             return refused(refusal), gr.skip()
         except OSError as error:
-            return refused(Refusal("", UNWRITABLE.format(reason=error.strerror))), gr.skip()
+            return refused(Refusal("", say("presets.unwritable", reason=error.strerror))), gr.skip()
         return _told(words), listed(chosen)
 
-    with gr.Accordion(TITLE, open=False, elem_classes=f"more presets {DEEP}", elem_id=f"{kind}-presets"):
+    with gr.Accordion(say("presets.title"), open=False, elem_classes=f"more presets {DEEP}", elem_id=f"{kind}-presets"):
         with gr.Row():
-            chosen = gr.Dropdown([NONE], value="", label=CHOICE, elem_id=f"{kind}-preset", min_width=160)
+            chosen = gr.Dropdown(
+                [none()], value="", label=say("presets.choice"), elem_id=f"{kind}-preset", min_width=160
+            )
             use = gr.Button(
-                FILL, elem_classes="quiet", scale=0, min_width=100, size="sm", elem_id=f"{kind}-preset-fill"
+                say("presets.fill"),
+                elem_classes="quiet",
+                scale=0,
+                min_width=100,
+                size="sm",
+                elem_id=f"{kind}-preset-fill",
             )
         with gr.Row():
             name = gr.Textbox(
-                label=NAME, max_length=200, elem_classes="line-of-words", elem_id=f"{kind}-preset-name", min_width=160
+                label=say("presets.name"),
+                max_length=200,
+                elem_classes="line-of-words",
+                elem_id=f"{kind}-preset-name",
+                min_width=160,
             )
             save = gr.Button(
-                KEEP, elem_classes="quiet", scale=0, min_width=170, size="sm", elem_id=f"{kind}-preset-keep"
+                say("presets.keep"),
+                elem_classes="quiet",
+                scale=0,
+                min_width=170,
+                size="sm",
+                elem_id=f"{kind}-preset-keep",
             )
         with gr.Row():
             again = gr.Button(
-                RENAME, elem_classes="quiet", scale=0, min_width=100, size="sm", elem_id=f"{kind}-preset-rename"
+                say("presets.rename"),
+                elem_classes="quiet",
+                scale=0,
+                min_width=100,
+                size="sm",
+                elem_id=f"{kind}-preset-rename",
             )
             away = gr.Button(
-                DELETE, elem_classes="quiet", scale=0, min_width=100, size="sm", elem_id=f"{kind}-preset-delete"
+                say("presets.delete"),
+                elem_classes="quiet",
+                scale=0,
+                min_width=100,
+                size="sm",
+                elem_id=f"{kind}-preset-delete",
             )
         said = gr.HTML(elem_classes="slot", elem_id=f"{kind}-preset-said", apply_default_css=False)
     for part in (chosen, name):
         part.preprocess = _text  # type: ignore[method-assign]  # what is chosen may be gone, which has a sentence
 
-    form.opened(chosen, lambda: gr.Dropdown(choices=[NONE, *((one.name, one.name) for one in suiting(presets, form))]))
+    form.opened(
+        chosen, lambda: gr.Dropdown(choices=[none(), *((one.name, one.name) for one in suiting(presets, form))])
+    )
     chosen.input(choose, chosen, [said, name], **quick)
     use.click(fill, [chosen, *form.parts], [said, *form.parts], js=_live(form, 1), **quick)
     save.click(keep, [name, chosen, *form.parts], [said, chosen], js=_live(form, 2), **quick)
     again.click(rename, [name, chosen], [said, chosen], **quick)
     away.click(delete, chosen, [said, chosen], **quick)
+
+
+def none() -> tuple[str, str]:
+    """What the list of presets offers first."""
+    return say("presets.none"), ""
 
 
 def suiting(presets: Presets, form: Form) -> list[Preset]:
@@ -174,12 +198,12 @@ def _live(form: Form, before: int) -> str | None:
 
 def _required(name: str) -> str:
     if not name:
-        raise Refusal("", NOTHING_CHOSEN)
+        raise Refusal("", say("presets.nothing_chosen"))
     return name
 
 
 def _named(preset: Preset) -> str:
-    return ", ".join(label_of(field).lower() for field in preset.fields)
+    return ", ".join(lowered(label_of(field)) for field in preset.fields)
 
 
 def _told(words: str) -> str:

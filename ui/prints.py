@@ -7,14 +7,10 @@ from html import escape
 
 from pipelines.history.history import Entry
 from ui.past import thumbnail
+from ui.words import of, say
 
-EMPTY = ("Nothing was rendered yet.", "What you render hangs here.")
-NOT_FOUND = ("Nothing like it is here.", "Search for less, or for something else.")
-EMPTY_BIN = ("The bin is empty.", "What you throw away stays here until you empty it.")
-COMPARE, COMPARE_IT = "Compare", "Compare: {words}"
-STARS = "{rating} of 5 stars"
-KINDS = {"video": "video", "layers": "layers"}  # what a picture is not
-NO_WORDS = "without words"
+EMPTY, NOT_FOUND, EMPTY_BIN = "empty", "not_found", "empty_bin"  # why there is nothing on the wall
+MARKED = ("video", "layers")  # what a picture is not
 LONGEST = 300  # characters of a prompt on the wall
 
 # Two prints are taken up to be compared; a third one puts the first back. They stay taken while one turns pages.
@@ -84,16 +80,16 @@ CSS = """
 """
 
 
-def prints(entries: Sequence[Entry], nothing: tuple[str, str] = EMPTY) -> str:
-    """Outputs on the wall; `nothing` are two sentences for when there are none."""
+def prints(entries: Sequence[Entry], nothing: str = EMPTY) -> str:
+    """Outputs on the wall; `nothing` is why there are none."""
     if not entries:
-        return f'<div class="stage empty"><p>{nothing[0]}</p><p>{nothing[1]}</p></div>'
+        return f'<div class="stage empty"><p>{of("wall", nothing)}</p><p>{of("wall", f"{nothing}_hint")}</p></div>'
     return f'<ul class="wall">{"".join(_print(entry) for entry in entries)}</ul>'
 
 
 def caption(entry: Entry) -> str:
     """What an output was asked for, on one line."""
-    words = " / ".join(entry.prompt.splitlines()) or NO_WORDS
+    words = " / ".join(entry.prompt.splitlines()) or say("prints.no_words")
     return words if len(words) <= LONGEST else words[: LONGEST - 1] + "…"
 
 
@@ -101,12 +97,12 @@ def stars(rating: int) -> str:
     """A rating to look at; nothing where there is none."""
     if not rating:
         return ""
-    return f'<i role="img" aria-label="{STARS.format(rating=rating)}">{"★" * rating}</i>'
+    return f'<i role="img" aria-label="{say("prints.stars", rating=rating)}">{"★" * rating}</i>'
 
 
 def _print(entry: Entry) -> str:
     words = escape(caption(entry), quote=True)
-    what = KINDS.get(entry.kind)
+    what = of("print", entry.kind) if entry.kind in MARKED else ""
     marks = [f"<b>{each}</b>" for each in ([what] if what else [])] + [f"<b>{escape(tag)}</b>" for tag in entry.tags]
     film = ' class="film"' if entry.kind == "video" else ""
     return (
@@ -115,5 +111,5 @@ def _print(entry: Entry) -> str:
         f'<em aria-hidden="true">{words}</em>'
         f'<small class="about">{stars(entry.rating)}{"".join(marks)}</small></button>'
         f'<label class="take-up"><input type="checkbox" data-pair="{entry.id}" '
-        f'aria-label="{COMPARE_IT.format(words=words)}">{COMPARE}</label></li>'
+        f'aria-label="{say("prints.compare_it", words=words)}">{say("prints.compare")}</label></li>'
     )

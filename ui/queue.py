@@ -14,36 +14,15 @@ import gradio as gr
 
 from pipelines.queue.queue import MOST_PRIORITY, Queue, Row
 from ui.desk import Desk
-from ui.queuelist import counted, drawn, movable
+from ui.queuelist import drawn, movable
 from ui.queuescript import SCRIPT, SHELL, SHOW_BAR
 from ui.result import kind
 from ui.settings import quick
-from ui.status import WORDS
 from ui.studio import Studio
+from ui.words import counted, of, say
 
 PACE = 0.7  # seconds between two looks, while the tab is open
 ALL_OVER = 100_000  # rows that are forgotten at once
-
-# ------------------------------------------------------------ words: the answers to a press
-
-GONE = "That job is not in the queue any more."
-LATE = "Job {number} is {state} by now, so nothing was changed."
-NO_TAB = "Job {number} can not be edited here, for its task has no tab."
-UNWRITTEN = "The queue can not be written ({problem}), so nothing was changed."
-MOVED = "Job {number} is now in place {place} of {count}."
-PAUSED, PAUSING = "Job {number} is paused.", "Job {number} pauses after this step."
-RESUMED, UNHELD = "Job {number} waits again.", "Job {number} goes on."
-CANCELLED, STOPPING = "Job {number} was cancelled.", "Job {number} stops after this step."
-PRIORITY = "Job {number} has priority {priority}."
-MOST = "Job {number} stays at priority {priority}, which is as far as it goes."
-COPIED, RETRIED = "Its copy waits at the end as job {number}.", "It is tried again as job {number}."
-FORGOTTEN = "Job {number} is forgotten."
-ALL_PAUSED, ALL_ON = "The queue is paused; what is rendered now comes to its end.", "The queue goes on."
-# By count; 2 is for more than one.
-ALL_CANCELLED = {0: "Nothing waited.", 1: "One job was cancelled.", 2: "{count} jobs were cancelled."}
-ALL_FORGOTTEN = {0: "There was nothing to forget.", 1: "One job is forgotten.", 2: "{count} jobs are forgotten."}
-AGAIN_ON = "Interrupted jobs are rendered again without asking."
-AGAIN_OFF = "Interrupted jobs are offered here first."
 
 
 def queue_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Tab) -> gr.Timer:
@@ -68,7 +47,7 @@ def queue_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Tab)
         try:
             answer = press(queue, *words)
         except sqlite3.Error as error:
-            answer = UNWRITTEN.format(problem=error)
+            answer = say("queue.unwritten", problem=error)
         return (*look(), _said(answer))
 
     def take(event: gr.EventData) -> list[Any]:
@@ -119,16 +98,16 @@ def press(queue: Queue, act: str, id: str = "", before: str = "") -> str:
     if answer is not None:
         return answer
     now = queue.get(id)
-    return LATE.format(number=now.number, state=WORDS[now.state]) if now else GONE
+    return say("queue.late", number=now.number, state=of("state", now.state)) if now else say("queue.gone")
 
 
 def not_editable(row: Row | None, tabs: Sequence[str]) -> str:
     """Why a row can not be edited in one of `tabs`; "" when it can."""
     if row is None:
-        return GONE
+        return say("queue.gone")
     if row.state not in ("queued", "paused"):
-        return LATE.format(number=row.number, state=WORDS[row.state])
-    return "" if kind(row.job) in tabs else NO_TAB.format(number=row.number)
+        return say("queue.late", number=row.number, state=of("state", row.state))
+    return "" if kind(row.job) in tabs else say("queue.no_tab", number=row.number)
 
 
 # ------------------------------------------------------------ on one row: a sentence, or None when nothing was changed
@@ -143,7 +122,7 @@ def _move(queue: Queue, row: Row, to: Callable[[Sequence[str], int], str | None]
     if before != row.id and not queue.move(row.id, before):
         return None
     ids = [each.id for each in movable(queue.line())]
-    return MOVED.format(number=row.number, place=ids.index(row.id) + 1, count=len(ids)) if row.id in ids else None
+    return say("queue.moved", number=row.number, place=ids.index(row.id) + 1, count=len(ids)) if row.id in ids else None
 
 
 def _up(queue: Queue, row: Row, _: str) -> str | None:
@@ -164,11 +143,19 @@ def _place(queue: Queue, row: Row, before: str) -> str | None:
 
 
 def _pause(queue: Queue, row: Row, _: str) -> str | None:
-    return _told(PAUSING if row.state == "running" else PAUSED, row) if queue.pause(row.id) else None
+    return (
+        say("queue.pausing" if row.state == "running" else "queue.paused", number=row.number)
+        if queue.pause(row.id)
+        else None
+    )
 
 
 def _resume(queue: Queue, row: Row, _: str) -> str | None:
-    return _told(UNHELD if row.state == "running" else RESUMED, row) if queue.resume(row.id) else None
+    return (
+        say("queue.unheld" if row.state == "running" else "queue.resumed", number=row.number)
+        if queue.resume(row.id)
+        else None
+    )
 
 
 def _cancel(queue: Queue, row: Row, _: str) -> str | None:
@@ -176,7 +163,11 @@ def _cancel(queue: Queue, row: Row, _: str) -> str | None:
         return None
     queue.cancel(row.id)
     now = queue.get(row.id)
-    return _told(CANCELLED if now.state == "cancelled" else STOPPING, row) if now and now.stopping else None
+    return (
+        say("queue.cancelled" if now.state == "cancelled" else "queue.stopping", number=row.number)
+        if now and now.stopping
+        else None
+    )
 
 
 def _less(queue: Queue, row: Row, _: str) -> str | None:
@@ -189,30 +180,30 @@ def _more(queue: Queue, row: Row, _: str) -> str | None:
 
 def _priority(queue: Queue, row: Row, wanted: int) -> str | None:
     if abs(wanted) > MOST_PRIORITY:
-        return _told(MOST, row, priority=row.priority)
-    return _told(PRIORITY, row, priority=wanted) if queue.set_priority(row.id, wanted) else None
+        return say("queue.most", number=row.number, priority=row.priority)
+    return say("queue.priority", number=row.number, priority=wanted) if queue.set_priority(row.id, wanted) else None
 
 
 def _copy(queue: Queue, row: Row, _: str) -> str | None:
-    return _new(queue, COPIED, queue.duplicate(row.id))
+    return _new(queue, "copied", queue.duplicate(row.id))
 
 
 def _retry(queue: Queue, row: Row, _: str) -> str | None:
-    return _new(queue, RETRIED, queue.retry(row.id))
+    return _new(queue, "retried", queue.retry(row.id))
 
 
-def _new(queue: Queue, words: str, id: str | None) -> str | None:
+def _new(queue: Queue, what: str, id: str | None) -> str | None:
     row = queue.get(id) if id else None
-    return _told(words, row) if row else None
+    return of("new_job", what, number=row.number) if row else None
 
 
 def _forget(queue: Queue, row: Row, _: str) -> str | None:
     # What is done has files, which are not the queue's to forget.
-    return _told(FORGOTTEN, row) if row.state in ("failed", "cancelled") and queue.delete([row.id]) else None
-
-
-def _told(words: str, row: Row, **more: object) -> str:
-    return words.format(number=row.number, **more)
+    return (
+        say("queue.forgotten", number=row.number)
+        if row.state in ("failed", "cancelled") and queue.delete([row.id])
+        else None
+    )
 
 
 FOR_ONE: Mapping[str, Callable[[Queue, Row, str], str | None]] = {
@@ -225,30 +216,32 @@ FOR_ONE: Mapping[str, Callable[[Queue, Row, str], str | None]] = {
 
 def _hold(queue: Queue) -> str:
     queue.pause_all()
-    return ALL_PAUSED
+    return say("queue.all_paused")
 
 
 def _go_on(queue: Queue) -> str:
     queue.resume_all()
-    return ALL_ON
+    return say("queue.all_on")
 
 
 def _cancel_all(queue: Queue) -> str:
-    return counted(ALL_CANCELLED, queue.cancel_waiting())
+    return counted("queue.all_cancelled", queue.cancel_waiting())
 
 
 def _forget_all(queue: Queue) -> str:
-    return counted(ALL_FORGOTTEN, queue.delete([row.id for row in queue.rows(ALL_OVER, 0, ("failed", "cancelled"))]))
+    return counted(
+        "queue.all_forgotten", queue.delete([row.id for row in queue.rows(ALL_OVER, 0, ("failed", "cancelled"))])
+    )
 
 
 def _again(queue: Queue) -> str:
     queue.set_resume_interrupted(True)
-    return AGAIN_ON
+    return say("queue.again_on")
 
 
 def _offer(queue: Queue) -> str:
     queue.set_resume_interrupted(False)
-    return AGAIN_OFF
+    return say("queue.again_off")
 
 
 FOR_ALL: Mapping[str, Callable[[Queue], str]] = {

@@ -11,51 +11,15 @@ from html import escape
 
 from pipelines.queue.queue import MOST_PRIORITY, Queue, Row, Settings, State
 from ui.result import kind, prompt
-from ui.status import PAUSED_ITSELF, WORDS, bar, how_far, interrupted
+from ui.status import bar, how_far, interrupted
+from ui.words import counted, knows, numerals, of, say
 
 SHOWN = 100  # rows that are not over
 OVER: tuple[State, ...] = ("failed", "cancelled", "done")
 OVER_SHOWN = 20  # the latest rows that are over
 LONGEST, LONGEST_NAME = 240, 60  # characters of a prompt that are shown, and that name a button
 
-# ------------------------------------------------------------ words; where they go by count, 2 is for more than one
-
-KINDS = {
-    "text": "Picture", "video": "Video", "masked": "Masked", "scenes": "Scenes", "layout": "Layout",
-    "layered": "Layers", "dubbing": "Dubbing",
-}  # fmt: skip
-COUNTS: Mapping[State, str] = {"running": "Rendering", "queued": "Waiting", "paused": "Paused", "done": "Done"}
-PAUSED = "The queue is paused: nothing new is started until you let it go on."
-PAUSE_ALL, GO_ON = "Pause all", "Go on"
-CANCEL_ALL, YES, NO = "Cancel all waiting", "Cancel them", "Keep them"
-SURE = {1: "One job waits. Cancel it?", 2: "{count} jobs wait. Cancel them all?"}
-AGAIN = "Render interrupted jobs again without asking"
-OFFERED = "Interrupted while rendering"
-OFFERED_WHY = "The renderer stopped while it was at work on these. They are rendered again only if you say so."
-LINE, LATELY, EMPTY = "In line", "Lately", "Nothing waits. What you render stands in line here."
-MORE = {1: "One more job stands after these.", 2: "{count} more jobs stand after these."}
-HELP = (
-    "Drag a row by its dots, or move it with Alt and the up and down arrow keys; with Shift, Alt and up it goes first."
-)
-AHEAD = {0: "next", 1: "one goes before it", 2: "{count} go before it"}
-STARTED = {1: "", 2: "started {count} times"}
-GOT_TO = "got to step {step} of {steps}"
-PRIORITY = "priority {priority}"
-COPY_OF, ONCE_MORE = "a copy of job {parent}", "job {parent} once more"
-FROM_GONE = "made from an earlier job"
-FORGET_ALL = "Forget failed and cancelled ones"
-MENU = "More"
-BUTTONS = {
-    "up": "Move up", "down": "Move down", "front": "Move to the front", "less": "Lower its priority",
-    "more": "Raise its priority", "pause": "Pause", "resume": "Resume", "copy": "Duplicate", "take": "Edit",
-    "cancel": "Cancel", "retry": "Try again", "forget": "Forget", "menu": MENU, "render again": "Render again",
-    "remove": "Remove",
-}  # fmt: skip
-LABEL = "{button}: job {number}, {prompt}"
-NEWS: Mapping[State, str] = {  # what a screen reader is told when a row becomes something else
-    "queued": "Job {number} waits.", "running": "Job {number} is rendered now.", "paused": "Job {number} is paused.",
-    "done": "Job {number} is done.", "failed": "Job {number} failed.", "cancelled": "Job {number} was cancelled.",
-}  # fmt: skip
+COUNTED: tuple[State, ...] = ("running", "queued", "paused", "done")
 
 # Drawn, for not every machine has letters for them.
 ICONS = {
@@ -172,15 +136,19 @@ def drawn(queue: Queue, health: str = "") -> str:
     sections = [_all(settings, counts, health)]
     if offered := [row for row in line if interrupted(row)]:
         items = "".join(_offered(row, parents) for row in offered)
-        sections.append(_section("offered", OFFERED, f'<p class="why">{OFFERED_WHY}</p>{_list("offered", items)}'))
+        sections.append(
+            _section(
+                "offered", say("line.offered"), f'<p class="why">{say("line.offered_why")}</p>{_list("offered", items)}'
+            )
+        )
     standing, rest = [row for row in line if not interrupted(row)], ""
     if more:
         left = counts["running"] + counts["queued"] + counts["paused"] - len(line)
-        rest = f'<p class="why">{counted(MORE, left)}</p>'
-    sections.append(_section("line", LINE, _line(standing, parents, settings, "".join(more)) + rest))
+        rest = f'<p class="why">{counted("line.more", left)}</p>'
+    sections.append(_section("line", say("line.line"), _line(standing, parents, settings, "".join(more)) + rest))
     if over:
         items = "".join(_over(row, parents) for row in over)
-        sections.append(_section("lately", LATELY, _list("lately", items) + _forget_all(over)))
+        sections.append(_section("lately", say("line.lately"), _list("lately", items) + _forget_all(over)))
     # The mark makes each drawing another one, so that a row which was dragged in vain goes back.
     return f'<i hidden data-turn="{secrets.token_hex(4)}"></i>{"".join(sections)}'
 
@@ -190,41 +158,39 @@ def movable(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.state in ("queued", "paused") and not interrupted(row)]
 
 
-def counted(sentences: Mapping[int, str], count: int) -> str:
-    """The sentence for a number: those of 0 and 1 where there are any, else that of 2."""
-    return sentences.get(count, sentences[2]).format(count=f"{count:,}")
-
-
 # ------------------------------------------------------------ sections
 
 
 def _all(settings: Settings, counts: Mapping[State, int], health: str) -> str:
     """How many there are, why nothing is rendered where that is so, and what can be done with all."""
     told = "".join(
-        f"<div><dt>{words}</dt><dd>{counts[state]:,}</dd></div>"
-        for state, words in COUNTS.items()
+        f"<div><dt>{of('count', state)}</dt><dd>{numerals(f'{counts[state]:,}')}</dd></div>"
+        for state in COUNTED
         if counts[state] or state == "queued"
     )
     notes = f'<p class="note bad" role="alert">{escape(health)}</p>' if health else ""
     if settings.paused and settings.why:
-        notes += f'<p class="note bad" role="alert">{escape(PAUSED_ITSELF.format(why=settings.why))}</p>'
+        notes += f'<p class="note bad" role="alert">{escape(say("status.paused_itself", why=settings.why))}</p>'
     elif settings.paused:
-        notes += f'<p class="note">{PAUSED}</p>'
-    act, words, style = ("go-on", GO_ON, ' class="main"') if settings.paused else ("hold", PAUSE_ALL, "")
+        notes += f'<p class="note">{say("line.paused")}</p>'
+    act, words, style = (
+        ("go-on", say("line.go_on"), ' class="main"') if settings.paused else ("hold", say("line.pause_all"), "")
+    )
     off, sure = ' aria-disabled="true"', ""
     if waits := counts["queued"]:
         off = ""
         sure = (
-            f'<span class="sure" role="group" data-key="sure"><span>{counted(SURE, waits)}</span>'
-            f'<button type="button" data-act="cancel-all">{YES}</button>'
-            f'<button type="button" data-act="spare">{NO}</button></span>'
+            f'<span class="sure" role="group" data-key="sure"><span>{counted("line.sure", waits)}</span>'
+            f'<button type="button" data-act="cancel-all">{say("line.yes")}</button>'
+            f'<button type="button" data-act="spare">{say("line.no")}</button></span>'
         )
     checked = " checked" if settings.resume_interrupted else ""
     return (
         f'<section class="all" data-key="all"><dl class="facts">{told}</dl>{notes}<div class="tools">'
         f'<button type="button" data-key="hold" data-act="{act}"{style}>{words}</button>'
-        f'<button type="button" data-key="ask" data-act="ask"{off}>{CANCEL_ALL}</button>{sure}'
-        f'<label class="switch" data-key="again"><input type="checkbox" data-act="again"{checked}>{AGAIN}</label>'
+        f'<button type="button" data-key="ask" data-act="ask"{off}>{say("line.cancel_all")}</button>{sure}'
+        f'<label class="switch" data-key="again"><input type="checkbox" data-act="again"{checked}>'
+        f"{say('line.again')}</label>"
         "</div></section>"
     )
 
@@ -244,19 +210,19 @@ def _list(key: str, items: str, more: str = "") -> str:
 
 def _line(rows: Sequence[Row], parents: Mapping[str, Row | None], settings: Settings, more: str) -> str:
     if not rows:
-        return f'<p class="none">{EMPTY}</p>'
+        return f'<p class="none">{say("line.empty")}</p>'
     moving, items, ahead = movable(rows), [], 0
     for row in rows:
-        waits = counted(AHEAD, ahead) if row.state == "queued" and not settings.paused else ""
+        waits = counted("line.ahead", ahead) if row.state == "queued" and not settings.paused else ""
         items.append(_standing(row, parents, waits, row in moving[:1], not more and row in moving[-1:]))
         ahead += row.state != "paused"
-    return f'<p class="help" id="queue-help">{HELP}</p>{_list("line", "".join(items), more)}'
+    return f'<p class="help" id="queue-help">{say("line.help")}</p>{_list("line", "".join(items), more)}'
 
 
 def _forget_all(over: Sequence[Row]) -> str:
     if all(row.state == "done" for row in over):
         return ""
-    return f'<div class="under"><button type="button" data-act="forget-all">{FORGET_ALL}</button></div>'
+    return f'<div class="under"><button type="button" data-act="forget-all">{say("line.forget_all")}</button></div>'
 
 
 # ------------------------------------------------------------ rows
@@ -266,7 +232,8 @@ def _standing(row: Row, parents: Mapping[str, Row | None], waits: str, first: bo
     """A row of the line. One that runs can not be moved or edited."""
     runs = row.state == "running"
     held = row.held if runs else row.state == "paused"
-    facts = _facts(row, parents, f"<b>{escape(how_far(row) if runs else WORDS[row.state])}</b>", waits)
+    state = how_far(row) if runs else of("state", row.state)
+    facts = _facts(row, parents, f"<b>{escape(state)}</b>", waits)
     progress = bar(row.step / row.steps if row.steps else 0.0) if runs else ""
     notes = "".join(f'<p class="note">{escape(line)}</p>' for line in row.message.splitlines() if line)
     acts = "" if runs else _icon(row, "up", off=first) + _icon(row, "down", off=last)
@@ -284,15 +251,16 @@ def _menu(row: Row, first: bool) -> str:
     items = "".join(_icon(row, name, off=off.get(name, False), words=True) for name in names)
     # Of one name, so that opening one closes the other.
     return (
-        f'<details class="menu" name="queue-menu"><summary aria-label="{_label(row, "menu")}" title="{MENU}">'
+        f'<details class="menu" name="queue-menu"><summary aria-label="{_label(row, "menu")}" '
+        f'title="{say("line.menu")}">'
         f"{_drawing('menu')}</summary><div>{items}</div></details>"
     )
 
 
 def _offered(row: Row, parents: Mapping[str, Row | None]) -> str:
-    got = GOT_TO.format(step=row.step, steps=row.steps) if row.step else ""
-    acts = _button(row, "resume", "render again", main=True) + _button(row, "cancel", "remove")
-    facts = _facts(row, parents, got, counted(STARTED, max(1, row.attempts)))
+    got = say("line.got_to", step=row.step, steps=row.steps) if row.step else ""
+    acts = _button(row, "resume", "again", main=True) + _button(row, "cancel", "remove")
+    facts = _facts(row, parents, got, counted("line.started", row.attempts) if row.attempts > 1 else "")
     return _item(row, _body(row, facts, f'<div class="under">{acts}{_button(row, "take", "take")}</div>'))
 
 
@@ -300,12 +268,12 @@ def _over(row: Row, parents: Mapping[str, Row | None]) -> str:
     failed = f'<p class="note bad">{escape(row.message)}</p>' if row.state == "failed" else ""
     again = ("copy",) if row.state == "done" else ("retry", "forget")
     acts = "".join(_button(row, act, act) for act in again)
-    facts = _facts(row, parents, f"<b>{WORDS[row.state]}</b>")
+    facts = _facts(row, parents, f"<b>{of('state', row.state)}</b>")
     return _item(row, _body(row, facts, f'{failed}<div class="under">{acts}</div>'))
 
 
 def _item(row: Row, inner: str, more: str = "") -> str:
-    news = escape(NEWS[row.state].format(number=row.number), quote=True)
+    news = escape(of("news", row.state, number=row.number), quote=True)
     return (
         f'<li class="row {row.state}" data-key="{row.id}" data-job="{row.id}" data-state="{row.state}" '
         f'data-said="{news}" tabindex="0" aria-labelledby="queue-{row.id}"{more}>{inner}</li>'
@@ -322,22 +290,31 @@ def _body(row: Row, facts: str, more: str) -> str:
 
 def _facts(row: Row, parents: Mapping[str, Row | None], *more: str) -> str:
     """Its number, what kind of job it is, `more` (which is HTML), and where it comes from."""
-    found = [str(row.number), escape(KINDS.get(kind(row.job), str(row.job.get("task", "")))), *more]
+    found = [str(row.number), escape(_kind(row)), *more]
     if row.priority and row.state in ("queued", "paused"):
-        found.append(PRIORITY.format(priority=row.priority))
+        found.append(say("line.priority", priority=row.priority))
     if row.parent:
         parent = parents.get(row.parent)
-        told = ONCE_MORE if parent and parent.state in ("failed", "cancelled") else COPY_OF
-        found.append(told.format(parent=parent.number) if parent else FROM_GONE)
+        if parent is None:
+            found.append(say("line.from_gone"))
+        elif parent.state in ("failed", "cancelled"):
+            found.append(say("line.once_more", parent=parent.number))
+        else:
+            found.append(say("line.copy_of", parent=parent.number))
     return " · ".join(filter(None, found))
+
+
+def _kind(row: Row) -> str:
+    name = kind(row.job)
+    return of("kind", name) if knows("kind", name) else str(row.job.get("task", ""))
 
 
 def _icon(row: Row, act: str, key: str = "", off: bool = False, words: bool = False) -> str:
     # Not `disabled`, which would take the focus from somebody who presses it again and again.
     state = ' aria-disabled="true"' if off else ""
-    beside = f"<span>{BUTTONS[act]}</span>" if words else ""
+    beside = f"<span>{of('act', act)}</span>" if words else ""
     return (
-        f'<button type="button" data-key="{key or act}" data-act="{act}" title="{BUTTONS[act]}" '
+        f'<button type="button" data-key="{key or act}" data-act="{act}" title="{of("act", act)}" '
         f'aria-label="{_label(row, act)}"{state}>{_drawing(act)}{beside}</button>'
     )
 
@@ -345,7 +322,7 @@ def _icon(row: Row, act: str, key: str = "", off: bool = False, words: bool = Fa
 def _button(row: Row, act: str, words: str, main: bool = False) -> str:
     style = ' class="main"' if main else ""
     label = _label(row, words)
-    return f'<button type="button" data-act="{act}" aria-label="{label}"{style}>{BUTTONS[words]}</button>'
+    return f'<button type="button" data-act="{act}" aria-label="{label}"{style}>{of("act", words)}</button>'
 
 
 def _drawing(name: str) -> str:
@@ -354,7 +331,7 @@ def _drawing(name: str) -> str:
 
 def _label(row: Row, words: str) -> str:
     shown = _words(row)[:LONGEST_NAME]
-    return escape(LABEL.format(button=BUTTONS[words], number=row.number, prompt=shown), quote=True)
+    return escape(say("line.label", button=of("act", words), number=row.number, prompt=shown), quote=True)
 
 
 def _words(row: Row) -> str:

@@ -7,10 +7,7 @@ from html import escape
 
 from pipelines.history.annotation import MOST_NOTE, MOST_RATING, MOST_TAGS
 from pipelines.history.history import Entry
-
-RATING, NONE, SOME = "Rating", "no stars", "{count} of 5 stars"
-TAGS, TAGS_HINT = "Tags", "such as: best, for the wall"
-NOTE, NOTE_HINT = "Note", "whatever you want to remember"
+from ui.words import say
 
 # Native radios: arrow keys move among the stars. Nothing is drawn anew while somebody types.
 REMARKS = """
@@ -66,12 +63,15 @@ def remarks(entry: Entry, tags: Iterable[str]) -> str:
     offered = "".join(f'<option value="{escape(tag, quote=True)}"></option>' for tag in tags)
     return (
         f'<form class="remarks" data-id="{entry.id}" onsubmit="return false">'
-        f'<fieldset role="radiogroup"><legend>{RATING}</legend>{stars}</fieldset>'
-        f'<label class="field"><span>{TAGS}</span><input data-what="tags" list="known-tags" autocomplete="off" '
-        f'data-value="{escape(", ".join(entry.tags), quote=True)}" placeholder="{TAGS_HINT}"></label>'
+        f'<fieldset role="radiogroup"><legend>{say("remarks.rating")}</legend>{stars}</fieldset>'
+        f'<label class="field"><span>{say("remarks.tags")}</span><input data-what="tags" list="known-tags" '
+        'autocomplete="off" '
+        f'data-value="{escape(", ".join(entry.tags), quote=True)}" placeholder="{say("remarks.tags_hint")}"></label>'
         f'<datalist id="known-tags">{offered}</datalist>'
-        f'<label class="field"><span>{NOTE}</span><textarea data-what="note" rows="2" maxlength="{MOST_NOTE}" '
-        f'data-value="{escape(entry.note, quote=True)}" placeholder="{NOTE_HINT}"></textarea></label></form>'
+        f'<label class="field"><span>{say("remarks.note")}</span><textarea data-what="note" rows="2" '
+        f'maxlength="{MOST_NOTE}" '
+        f'data-value="{escape(entry.note, quote=True)}" placeholder="{say("remarks.note_hint")}"></textarea>'
+        "</label></form>"
     )
 
 
@@ -82,7 +82,7 @@ def tags_of(text: str) -> list[str]:
 
 def _star(entry: Entry, count: int) -> str:
     checked = " checked" if entry.rating == count else ""
-    label, mark = (SOME.format(count=count), "★") if count else (NONE, "○")
+    label, mark = (say("remarks.some", count=count), "★") if count else (say("remarks.none"), "○")
     return (
         f'<label class="star{"" if count else " none"}" title="{label}"><input type="radio" name="stars-{entry.id}" '
         f'data-what="rating" value="{count}" aria-label="{label}"{checked}><b aria-hidden="true">{mark}</b></label>'

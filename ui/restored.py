@@ -17,20 +17,12 @@ from pipelines.history.restore import PARTS, Mode, restore, use
 from pipelines.refusal import Refusal
 from ui.choice import continued, video_at
 from ui.desk import Desk
-from ui.fields import LABELS, label_of, refused
+from ui.fields import is_field, label_of, refused
 from ui.result import kind
 from ui.studio import Studio
 from ui.uploads import MAX_UPLOAD
+from ui.words import for_script, say
 
-RESTORED = "The job of “{name}” is back in its fields."
-PARTLY = "The job of “{name}” is back in its fields, but not all of it:"
-NO_TAB = "The job of “{name}” is of the kind {task}, for which this studio has no tab."
-ODD = "The job of “{name}” has values that the fields of its tab can not show."
-GONE = "The output is not there any more; look again."
-GONE_FILE = "The file did not arrive; drop it again."
-CLOSE = "Close"
-LABEL, HINT = "Get a job back", "drop a PNG, MP4 or JSON of ours anywhere here, or press to choose one"
-TAKING, LARGE, LOST = "Reading it ...", "expected at most ROOM MiB", "it did not arrive; try it again"
 ACCEPT = ".png,.mp4,.json,.psd,.ora,image/png,video/mp4,application/json"
 
 TEXTS = ("prompt", "negative_prompt", *PARTS)  # the fields that have words in them
@@ -44,6 +36,7 @@ SEE = "() => document.querySelector('#restored .restored')?.scrollIntoView({beha
 
 # Files go straight to the studio's own route. Anywhere on the tab counts, for who drags can not aim well.
 DROP = """
+const words = WORDS;
 const tab = element.closest('[role=tabpanel]') ?? element;
 const place = () => element.querySelector('.drop-here');
 const say = (words, bad) => {
@@ -52,16 +45,16 @@ const say = (words, bad) => {
 };
 const send = async (file) => {
   if (!file) return;
-  if (file.size > MOST) return say('LARGE', true);
-  say('TAKING');
+  if (file.size > MOST) return say(words.large, true);
+  say(words.taking);
   try {
     const answer = await fetch('uploads/recipe', {method: 'POST', body: file,
       headers: {'Content-Type': 'application/octet-stream'}});
     const told = await answer.json();
     if (!answer.ok) return say(told.reason, true);
-    say('HINT');
+    say(words.hint);
     trigger('restore', {id: told.id, name: file.name});
-  } catch (error) { say('LOST', true); }
+  } catch (error) { say(words.lost, true); }
 };
 element.addEventListener('change', (event) => {
   if (event.target.type === 'file') { send(event.target.files[0]); event.target.value = ''; }
@@ -73,11 +66,6 @@ for (const name of ['dragover', 'dragleave', 'drop']) tab.addEventListener(name,
   if (name === 'drop') send(event.dataTransfer.files[0]);
 });
 """
-for _name, _words in {
-    "LARGE": LARGE.replace("ROOM", str(MAX_UPLOAD // 2**20)), "TAKING": TAKING, "LOST": LOST, "HINT": HINT,
-    "MOST": str(MAX_UPLOAD),
-}.items():  # fmt: skip
-    DROP = DROP.replace(_name, _words)
 
 CSS = """
 .restored { position: relative; margin: 10px 0 4px; padding: 12px 54px 12px 18px; }
@@ -95,10 +83,19 @@ def bar() -> Any:
     return gr.HTML(js_on_load=CLOSER, elem_id="restored", apply_default_css=False)
 
 
+def script() -> str:
+    """What the place for files of ours does in the browser."""
+    room = str(MAX_UPLOAD // 2**20)
+    return for_script(DROP, "dropped").replace("MOST", str(MAX_UPLOAD)).replace("{room}", room)
+
+
 def drop_place() -> str:
     """The place on the tab to which files of ours are given."""
-    field = f'<input type="file" accept="{ACCEPT}" aria-label="{LABEL}">'
-    return f'<label class="drop-here">{field}<span><b>{LABEL}</b><i data-told role="status">{HINT}</i></span></label>'
+    field = f'<input type="file" accept="{ACCEPT}" aria-label="{say("restored.label")}">'
+    return (
+        f'<label class="drop-here">{field}<span><b>{say("restored.label")}</b><i data-told role="status">'
+        f"{say('dropped.hint')}</i></span></label>"
+    )
 
 
 class WayBack:
@@ -140,23 +137,23 @@ class WayBack:
         entry = self._studio.history.get(id)
         record = next((path for path in reversed(self._studio.history.files(id)) if path.suffix == ".json"), None)
         if entry is None or record is None:
-            return self.say(GONE)
+            return self.say(say("restored.gone"))
         return self.restored(record, entry.stem, mode, values)
 
     def dropped(self, event: gr.EventData) -> list[Any]:
         """The job of a file that was dropped."""
         data = self._studio.uploads.recipe(str(event.id))
-        return self.restored(data, str(event.name)) if data is not None else self.say(GONE_FILE)
+        return self.restored(data, str(event.name)) if data is not None else self.say(say("restored.gone_file"))
 
     def change(self, id: str) -> list[Any]:
         """The picture or video itself, to make a part of it new."""
         path = self._studio.history.shown(id)
         if path is None:
-            return self.say(GONE)
+            return self.say(say("restored.gone"))
         try:
             upload = self._studio.uploads.keep(path)
         except (Refusal, OSError):  # somebody took the file away, or there is no room to keep it
-            return self.say(GONE)
+            return self.say(say("restored.gone"))
         return self._filled("masked", {"task": "masked", "source": self._studio.uploads.path(upload.id)}, "")
 
     def go_on(self, id: str) -> list[Any]:
@@ -164,7 +161,7 @@ class WayBack:
         try:
             path = continued(self._studio, id)
         except Refusal:
-            return self.say(GONE)
+            return self.say(say("restored.gone"))
         job = self._studio.history.record(id)["job"]
         same = {name: job[name] for name in ("size", "fps") if job.get(name)}
         return self._filled("scenes", {"task": "scenes", **same, "continue_from": path}, "")
@@ -180,11 +177,11 @@ class WayBack:
         tab, notes = kind(found.job), [*found.notes]
         desk = next((desk for desk in self._desks if desk.form.kind == tab), None)
         if desk is None:
-            return self.say(NO_TAB.format(name=name, task=tab))
+            return self.say(say("restored.no_tab", name=name, task=tab))
         job = use(found.job, mode, self._current(desk, values) if mode == "prompt only" else {})
         if mode == "prompt only":
             notes = [note for note in notes if note.startswith(TEXTS)]
-        said = _said((PARTLY if notes else RESTORED).format(name=name), notes)
+        said = _said(say("restored.partly" if notes else "restored.restored", name=name), notes)
         return self._filled(tab, job, said if notes or mode == "all" else "", name, mode)
 
     def say(self, sentence: str) -> list[Any]:
@@ -203,7 +200,7 @@ class WayBack:
                 try:
                     values = desk.form.values(job)
                 except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-                    return self.say(ODD.format(name=name))  # a file may say whatever it likes
+                    return self.say(say("restored.odd", name=name))  # a file may say whatever it likes
                 pairs = zip(desk.form.fields, values, strict=True)
                 values = [value if _takes(mode, field.name) else gr.skip() for field, value in pairs]
             filled += [*desk.form.said(), *values]
@@ -239,7 +236,10 @@ def _takes(mode: Mode, field: str) -> bool:
 
 def _said(sentence: str, notes: Sequence[str], bad: bool = False) -> str:
     listed = "".join(f"<li>{_note(note)}</li>" for note in notes)
-    close = f'<button type="button" data-close aria-label="{CLOSE}" title="{CLOSE}">&times;</button>'
+    close = (
+        f'<button type="button" data-close aria-label="{say("restored.close")}" '
+        f'title="{say("restored.close")}">&times;</button>'
+    )
     return (
         f'<section class="note{" bad" if bad else ""} restored" role="status"><p>{escape(sentence)}</p>'
         f"{f'<ul>{listed}</ul>' if listed else ''}{close}</section>"
@@ -249,6 +249,6 @@ def _said(sentence: str, notes: Sequence[str], bad: bool = False) -> str:
 def _note(note: str) -> str:
     """A note with its field as the page calls it."""
     field, colon, rest = note.partition(": ")
-    if colon and field.partition("[")[0] in LABELS:
+    if colon and is_field(field.partition("[")[0]):
         return f"<b>{escape(label_of(field))}:</b> {escape(rest)}"
     return escape(note)

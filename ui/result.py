@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,14 @@ from ui.files import Output, address, all_address, frames_address, stored
 from ui.overlay import obeyed, over
 from ui.stack import SCRIPT as STACK
 from ui.stack import panel
+from ui.words import counted, moment, numerals, of, say
 
 MAX_RECORD = 2**20  # bytes; a record of a picture has some thousand
 # Files that have a link of their own, by how their names end.
-FILES = (
-    (".json", "Record"), (".psd", "PSD"), (".ora", "OpenRaster"), ("-boxes.png", "With boxes"),
-    ("/composite.png", "As generated"),
-)  # fmt: skip
-GONE = "Its file is not in the folder any more. Perhaps it is in the bin, on the History tab."
+FILES = {
+    ".json": "record", ".psd": "psd", ".ora": "openraster", "-boxes.png": "with_boxes",
+    "/composite.png": "as_generated",
+}  # fmt: skip
 LARGEST, MOST = 400, 3.0  # pixels on the page that a small picture is enlarged to, and how many times at most
 
 # What a result does in the browser; a click on a scene lets its video go there. On the part itself, for what stands in
@@ -79,7 +78,7 @@ def picture(row: Output, folder: Path, again: bool = False) -> str:
     `again` is whether one layer can be rendered again from here.
     """
     if stored(row, 0, folder) is None:
-        return f'<p class="say">{GONE}</p>'
+        return f'<p class="say">{say("result.gone")}</p>'
     told = record(row, folder)
     width, height = size(row, told)
     scale = enlarged(width, height)
@@ -105,28 +104,26 @@ def facts(row: Output, folder: Path) -> str:
     job, told = row.job, record(row, folder)
     width, height = size(row, told)
     guidance = job.get("guidance")
+    whole, seconds, tokens = told.get("composite"), told.get("seconds"), told.get("tokens")
+    against = whole.get("psnr") if isinstance(whole, dict) else None
     pairs = {
-        "Size": f"{width} x {height}" if width > 1 else None,
-        "Frames": count(row, told),
-        "Seed": job.get("seed"),
-        "Steps": job.get("steps"),
-        "Guidance": f"{guidance:g}" if isinstance(guidance, int | float) else None,
-        "Scheduler": job.get("scheduler"),
-        "Model": job.get("model"),
+        "size": f"{width} x {height}" if width > 1 else None,
+        "frames": count(row, told),
+        "seed": job.get("seed"),
+        "steps": job.get("steps"),
+        "guidance": numerals(f"{guidance:g}") if isinstance(guidance, int | float) else None,
+        "scheduler": job.get("scheduler"),
+        "model": job.get("model"),
+        "took": numerals(f"{seconds:.1f} s") if isinstance(seconds, int | float) else None,
+        "device": told.get("device") or None,
+        "tokens": numerals(f"{tokens:,}") if isinstance(tokens, int) else None,
+        "against": numerals(f"{against:.1f} dB") if isinstance(against, int | float) else None,
+        "made": moment(row.finished) if row.finished else None,
     }
-    if isinstance(told.get("seconds"), int | float):
-        pairs["Took"] = f"{told['seconds']:.1f} s"
-    if told.get("device"):
-        pairs["Device"] = told["device"]
-    if isinstance(told.get("tokens"), int):
-        pairs["Tokens"] = f"{told['tokens']:,}"
-    whole = told.get("composite")
-    if isinstance(whole, dict) and isinstance(whole.get("psnr"), int | float):
-        pairs["Stack against the whole"] = f"{whole['psnr']:.1f} dB"
-    if row.finished:
-        pairs["Made"] = datetime.fromtimestamp(row.finished).strftime("%-d %b %Y, %H:%M")
     known = {name: value for name, value in pairs.items() if value is not None}
-    cells = "".join(f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in known.items())
+    cells = "".join(
+        f"<div><dt>{of('fact', name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in known.items()
+    )
     return f'<dl class="facts">{cells}</dl>{_downloads(row)}'
 
 
@@ -143,7 +140,7 @@ def prompt(row: Output) -> str:
     scenes = job.get("scenes")
     if isinstance(scenes, list):
         words = [str(scene.get("prompt")) for scene in scenes if isinstance(scene, dict)]
-        return " / ".join(words) or "scenes"
+        return " / ".join(words) or of("kind", "scenes").lower()
     return str(job.get("prompt") or job.get("task") or "")
 
 
@@ -236,14 +233,16 @@ def _scenes(row: Output, folder: Path) -> str:
     words = [str(scene.get("prompt") or "") for scene in told["scenes"]]
     parts, items = [], []
     for number, ((start, frames, how, why), stop) in enumerate(zip(marked, ends, strict=True), 1):
-        parts.append((stop - start, how, f"scene {number}, from {start / rate:g} s"))
-        said = {"given": "given", "again": "used again"}.get(how) or why or "rendered"
+        begins = numerals(f"{start / rate:g}")
+        parts.append((stop - start, how, say("result.scene", number=number, seconds=begins)))
+        said = of("made", how) if how != "fresh" else why or of("made", how)
         items.append(
-            f'<li><button type="button" data-seek="{start / rate:g}" title="Play from here">'
-            f"<b>{number}</b><i>{start / rate:g} s</i><span>{escape(words[number - 1])}</span></button>"
-            f'<em class="{how}" title="{escape(why or said, quote=True)}, {frames} frames">{escape(said)}</em></li>'
+            f'<li><button type="button" data-seek="{start / rate:g}" title="{say("result.play")}">'
+            f"<b>{number}</b><i>{begins} s</i><span>{escape(words[number - 1])}</span></button>"
+            f'<em class="{how}" title="{escape(why or said, quote=True)}, {counted("result.frames", frames)}">'
+            f"{escape(said)}</em></li>"
         )
-    strip = bar(parts, f"{len(marked)} scenes")
+    strip = bar(parts, say("result.scenes", count=len(marked)))
     return f'<div class="marks">{strip}<ol>{"".join(items)}</ol></div>'
 
 
@@ -253,24 +252,25 @@ def _frames(row: Output) -> str:
         return ""
     # Pictures in a closed part are not fetched: they are lazy and nobody sees them.
     thumbs = "".join(
-        f'<a href="{address(row, index)}" download title="Frame {number}">'
-        f'<img src="{address(row, index)}" loading="lazy" alt="Frame {number}"></a>'
+        f'<a href="{address(row, index)}" download title="{say("result.frame", number=number)}">'
+        f'<img src="{address(row, index)}" loading="lazy" alt="{say("result.frame", number=number)}"></a>'
         for number, index in enumerate(places)
     )
     return (
-        f'<details class="frames"><summary>{len(places)} exact frames</summary><div class="thumbs">{thumbs}</div>'
-        f'<p class="links"><a href="{frames_address(row)}" download>Download all frames</a></p></details>'
+        f'<details class="frames"><summary>{counted("result.exact", len(places))}</summary><div class="thumbs">'
+        f"{thumbs}</div>"
+        f'<p class="links"><a href="{frames_address(row)}" download>{say("result.all_frames")}</a></p></details>'
     )
 
 
 def _downloads(row: Output) -> str:
     links = []
     for index, name in enumerate(row.files):
-        what = next((words for end, words in FILES if name.endswith(end)), None)
+        what = next((of("file", what) for end, what in FILES.items() if name.endswith(end)), None)
         if index == 0:
-            what = f"Download {'video' if is_video(row) else 'picture'}"
+            what = say("result.get_video" if is_video(row) else "result.get_picture")
         if what:
             links.append(f'<a href="{address(row, index)}" download>{what}</a>')
     if row.job.get("task") == "layered":
-        links.insert(1, f'<a href="{all_address(row)}" download>Download all</a>')
+        links.insert(1, f'<a href="{all_address(row)}" download>{say("result.get_all")}</a>')
     return f'<p class="links">{"".join(links)}</p>'

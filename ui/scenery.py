@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ui.words import of
+
 # A page has one of each filter; all cut-outs refer to it.
 BANNER = """
 <header class="banner">
@@ -32,12 +34,19 @@ BANNER = """
   </g>
   <path class="hill-1" filter="url(#lift)" d="M0 152c180-14 340 18 560 4s420-20 640 0v20H0z"/>
 </svg>
-<div class="title"><h1>Diorama</h1><p>Pictures cut from words</p></div>
-<button class="lamp" type="button" data-lamp aria-label="Switch between light and dark" title="Light or dark">
+<div class="title"><h1>Diorama</h1><p>{motto}</p></div>
+<button class="lamp" type="button" data-lamp aria-label="{switch}" title="{lamp}">
   <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M14.5 3a9 9 0 1 0 6.5 14A8 8 0 0 1 14.5 3z"/></svg>
 </button>
 </header>
 """
+
+
+def banner() -> str:
+    """The landscape above the page."""
+    said = {name: of("banner", name) for name in ("motto", "switch", "lamp")}
+    return BANNER.format(**said)
+
 
 # Keeps the choice between visits. Gradio itself follows the system.
 LAMP = """

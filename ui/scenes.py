@@ -9,32 +9,31 @@ from typing import Any
 import gradio as gr
 
 from ui import settings
-from ui.choice import NOTHING, choices, continued, video, video_at
+from ui.choice import choices, continued, nothing, video, video_at
 from ui.desk import Desk, desk
 from ui.fields import Form, Values, whole
 from ui.result import prompt
 from ui.studio import Studio
 from ui.table import BLANK, LIVE, TABLE, edited, number_of, row_of, rows_of, table
+from ui.words import of, say
 
-STORIES = {
-    "a star on its way": (
+STORIES = {  # what they are called is in the catalogue
+    "star": (
         "a small red star moves right under a night sky",
         "a small red star bounces in a meadow",
         "a small red star stays still by the sea",
     ),
-    "a heart that grows": (
+    "heart": (
         "a small blue heart spins in a meadow",
         "a blue heart grows on a yellow background",
     ),
 }
-REUSE = (
-    ("where they are unchanged", "scene"), ("where all before them is unchanged too", "story"), ("never", "never"),
-)  # fmt: skip
+REUSE = ("scene", "story", "never")
 
 
 def scenes_tab(studio: Studio, opened: Sequence[Any]) -> Desk:
     """Lay the tab out and wire it."""
-    return desk(studio, "scenes", lay, "Write what each scene shows, and press Render.", opened)
+    return desk(studio, "scenes", lay, opened)
 
 
 def lay(studio: Studio) -> Form:
@@ -49,7 +48,9 @@ def lay(studio: Studio) -> Form:
 
     def follow(id: str) -> str:
         found = video(studio, str(id or ""))
-        return f'<p class="say continues">The new scenes come after “{escape(prompt(found))}”.</p>' if found else ""
+        if found is None:
+            return ""
+        return f'<p class="say continues">{escape(say("scenes.after", words=prompt(found)))}</p>'
 
     def fit(id: str) -> list[Any]:
         """Size and rate of the video that goes on, for they have to be the same."""
@@ -67,17 +68,17 @@ def lay(studio: Studio) -> Form:
     rows = gr.HTML(table([BLANK]), js_on_load=TABLE, elem_id="scenes-table", apply_default_css=False)
     form.add("scenes", rows, sent=rows_of, shown=lambda rows: table(rows or [BLANK]), live=LIVE)
     form.slot("scenes")
-    chips = "".join(f'<button type="button">{words}</button>' for words in STORIES)
+    chips = "".join(f'<button type="button" data-words="{name}">{of("story", name)}</button>' for name in STORIES)
     tries = gr.HTML(
-        f'<div class="tries" role="group" aria-label="Examples">{chips}</div>',
+        f'<div class="tries" role="group" aria-label="{say("settings.examples")}">{chips}</div>',
         js_on_load=settings.TRY, elem_id="scenes-tries", apply_default_css=False,
     )  # fmt: skip
     cuts = gr.Checkbox(
-        True, label="Cut between scenes", info="without cuts it is one shot that changes as it goes on",
+        True, label=say("field.cuts"), info=say("scenes.cuts_info"),
         elem_id="scenes-cuts",
     )  # fmt: skip
     form.add("cuts", cuts, sent=bool, deep=True)
-    go_on = gr.Dropdown([NOTHING], value="", label="After an earlier video", elem_id="scenes-continue")
+    go_on = gr.Dropdown([nothing()], value="", label=say("scenes.continue"), elem_id="scenes-continue")
     form.add("continue_from", go_on, sent=path_of, shown=chosen, deep=True)
     form.slot("continue_from", "cuts")
     after = gr.HTML(apply_default_css=False, elem_classes="slot")
@@ -87,10 +88,13 @@ def lay(studio: Studio) -> Form:
     form.slot("fps")
     settings.sampling(form)
     settings.exact(form)
-    with gr.Accordion("More options", open=False, elem_classes="more deep"):
+    with gr.Accordion(say("settings.more"), open=False, elem_classes="more deep"):
         with gr.Row(elem_classes="pair"):
-            window = gr.Slider(1, 8, 3, step=1, label="Window", info="scenes the model sees at once", min_width=130)
-            reuse = gr.Dropdown(REUSE, value="scene", label="Use rendered scenes again", min_width=130)
+            window = gr.Slider(
+                1, 8, 3, step=1, label=say("field.window"), info=say("scenes.window_info"), min_width=130
+            )
+            kinds = [(of("reuse", each), each) for each in REUSE]
+            reuse = gr.Dropdown(kinds, value="scene", label=say("scenes.reuse"), min_width=130)
         form.add("window", window, sent=whole, deep=True)
         form.add("reuse", reuse, deep=True)
         settings.more(form)

@@ -11,7 +11,8 @@ import gradio as gr
 from pipelines.job import DEFAULT_FPS, MAX_CHARACTERS, MAX_FPS, SIDE_STEP
 from pipelines.refusal import Refusal
 from pipelines.shelf.shelf import Shelf
-from ui.fields import Form, defaults, whole
+from ui.fields import Form, defaults, label_of, whole
+from ui.words import counted, say
 
 SIDES = (64, 192)  # pixels; what the embedded checkpoint draws
 MOST_STEPS, MOST_GUIDANCE = 100, 15  # of the sliders; beyond them a picture only takes longer, or breaks
@@ -24,7 +25,7 @@ SCHEDULERS = ("euler", "heun", "unipc", "dpm++")
 TRY = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button');
-  if (button) trigger('pick', {words: button.textContent});
+  if (button) trigger('pick', {words: button.dataset.words ?? button.textContent});
 });
 """
 # 32 bits: more than anybody needs, and a number that a page shows without rounding.
@@ -33,17 +34,17 @@ DICE = "() => Math.floor(Math.random() * 2 ** 32)"
 quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def prompt(form: Form, example: str, tries: Sequence[str] = (), label: str = "Prompt", focus: bool = False) -> Any:
+def prompt(form: Form, example: str, tries: Sequence[str] = (), label: str = "", focus: bool = False) -> Any:
     """What to draw, with examples to press, and what to leave out."""
     part = gr.Textbox(
-        label=label, lines=3, max_lines=8, max_length=MAX_CHARACTERS, elem_id=f"{form.kind}-prompt",
-        elem_classes="words", autofocus=focus, placeholder=example,
+        label=label or say("field.prompt"), lines=3, max_lines=8, max_length=MAX_CHARACTERS,
+        elem_id=f"{form.kind}-prompt", elem_classes="words", autofocus=focus, placeholder=example,
     )  # fmt: skip
     form.add("prompt", part, sent=lambda value: value or "")
     form.slot("prompt")
     if tries:
-        chips = "".join(f'<button type="button">{words}</button>' for words in tries)
-        group = f'<div class="tries" role="group" aria-label="Examples">{chips}</div>'
+        chips = "".join(f'<button type="button" lang="en">{words}</button>' for words in tries)
+        group = f'<div class="tries" role="group" aria-label="{say("settings.examples")}">{chips}</div>'
         examples = gr.HTML(group, js_on_load=TRY, apply_default_css=False)
         examples.pick(_choose, None, part, **quick)
     return part
@@ -52,7 +53,7 @@ def prompt(form: Form, example: str, tries: Sequence[str] = (), label: str = "Pr
 def without(form: Form) -> None:
     """What to steer away from."""
     part = gr.Textbox(
-        label="Leave out", lines=1, max_length=MAX_CHARACTERS, placeholder="what to steer away from",
+        label=say("field.negative_prompt"), lines=1, max_length=MAX_CHARACTERS, placeholder=say("settings.steer_away"),
         elem_id=f"{form.kind}-negative", elem_classes="line-of-words",
     )  # fmt: skip
     form.add("negative_prompt", part, sent=lambda value: value or "", deep=True)
@@ -63,18 +64,18 @@ def size(form: Form) -> None:
     """Width and height."""
     width, height = defaults(form.task)["size"]
     with gr.Row(elem_classes="pair"):
-        for name, label, start in (("size[0]", "Width", width), ("size[1]", "Height", height)):
+        for name, side, start in (("size[0]", "width", width), ("size[1]", "height", height)):
             part = gr.Slider(
-                *SIDES, start, step=SIDE_STEP, label=label, min_width=130, elem_id=f"{form.kind}-{label.lower()}"
+                *SIDES, start, step=SIDE_STEP, label=label_of(name), min_width=130, elem_id=f"{form.kind}-{side}"
             )
             form.add(name, part, sent=whole)
     form.slot("size")
 
 
-def rate(form: Form, label: str = "Frames a second", **more: Any) -> None:
+def rate(form: Form, label: str = "", **more: Any) -> None:
     """How many frames a second has."""
     part = gr.Slider(
-        1, 30, RATE, step=1, label=label, min_width=130, elem_id=f"{form.kind}-fps", **more
+        1, 30, RATE, step=1, label=label or say("settings.rate"), min_width=130, elem_id=f"{form.kind}-fps", **more
     )  # fmt: skip
     form.add("fps", part, sent=whole, deep=True)
 
@@ -84,10 +85,16 @@ def sampling(form: Form) -> None:
     standard = defaults(form.task)
     with gr.Row(elem_classes="pair"):
         steps = gr.Slider(
-            1, MOST_STEPS, standard["steps"], step=1, label="Steps", min_width=130, elem_id=f"{form.kind}-steps"
+            1,
+            MOST_STEPS,
+            standard["steps"],
+            step=1,
+            label=say("field.steps"),
+            min_width=130,
+            elem_id=f"{form.kind}-steps",
         )
         guidance = gr.Slider(
-            0, MOST_GUIDANCE, standard["guidance"], step=0.1, label="Guidance", min_width=130,
+            0, MOST_GUIDANCE, standard["guidance"], step=0.1, label=say("field.guidance"), min_width=130,
             elem_id=f"{form.kind}-guidance",
         )  # fmt: skip
     form.add("steps", steps, sent=whole, deep=True)
@@ -95,9 +102,15 @@ def sampling(form: Form) -> None:
     form.slot("steps", "guidance")
     with gr.Row(elem_classes="seed"):
         seed = gr.Number(
-            standard["seed"], label="Seed", precision=0, minimum=0, scale=1, min_width=120, elem_id=f"{form.kind}-seed"
+            standard["seed"],
+            label=say("field.seed"),
+            precision=0,
+            minimum=0,
+            scale=1,
+            min_width=120,
+            elem_id=f"{form.kind}-seed",
         )
-        dice = gr.Button("Roll", size="sm", scale=0, min_width=76, elem_classes="quiet dice")
+        dice = gr.Button(say("settings.roll"), size="sm", scale=0, min_width=76, elem_classes="quiet dice")
     form.add("seed", seed, sent=whole)
     form.slot("seed")
     dice.click(None, None, seed, js=DICE, api_visibility="private")
@@ -111,19 +124,22 @@ def more(form: Form) -> None:
     standard = defaults(form.task)
     low, high = standard["guidance_interval"]
     with gr.Row(elem_classes="pair"):
-        for name, label, start in (
-            ("guidance_interval[0]", "Guided from", low),
-            ("guidance_interval[1]", "Guided to", high),
-        ):
-            form.add(name, gr.Slider(0, 1, start, step=0.05, label=label, min_width=130), deep=True)
+        for name, start in (("guidance_interval[0]", low), ("guidance_interval[1]", high)):
+            form.add(name, gr.Slider(0, 1, start, step=0.05, label=label_of(name), min_width=130), deep=True)
     with gr.Row(elem_classes="pair"):
-        internal = gr.Slider(0, MOST_GUIDANCE, 0, step=0.1, label="Internal guidance", info="0 is off", min_width=130)
+        internal = gr.Slider(
+            0, MOST_GUIDANCE, 0, step=0.1, label=say("field.internal_guidance"), info=say("settings.off"), min_width=130
+        )
         scheduler = gr.Dropdown(
-            SCHEDULERS, value=standard["scheduler"], label="Scheduler", info="how a step is taken", min_width=130
+            SCHEDULERS,
+            value=standard["scheduler"],
+            label=say("field.scheduler"),
+            info=say("settings.step_taken"),
+            min_width=130,
         )
     form.add("internal_guidance", internal, sent=lambda value: value or None, shown=lambda value: value or 0, deep=True)
     form.add("scheduler", scheduler, deep=True)
-    model = gr.Dropdown((MODEL,), value=MODEL, label="Model", elem_id=f"{form.kind}-model")
+    model = gr.Dropdown((MODEL,), value=MODEL, label=say("field.model"), elem_id=f"{form.kind}-model")
     form.add("model", model, deep=True)
 
 
@@ -158,7 +174,7 @@ def shelve(form: Form, shelf: Shelf) -> None:
 def exact(form: Form) -> None:
     """Whether a video's frames are also written as they are."""
     part = gr.Checkbox(
-        False, label="Also exact PNG frames", info="H.264 rounds colours; these do not", elem_id=f"{form.kind}-frames"
+        False, label=say("settings.exact"), info=say("settings.exact_info"), elem_id=f"{form.kind}-frames"
     )
     form.add("png_frames", part, sent=bool, deep=True)
 
@@ -170,18 +186,18 @@ def frames_of(seconds: Any, fps: Any, field: str = "frames") -> int:
         Refusal: not a length, or one without a frame.
     """
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 1 <= fps <= MAX_FPS:
-        raise Refusal("fps", f"expected a whole number from 1 to {MAX_FPS}, got {'nothing' if fps is None else fps}")
+        raise Refusal("fps", say("settings.no_rate", most=MAX_FPS, got=say("settings.nothing") if fps is None else fps))
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0 or seconds > 1e6:
-        raise Refusal(field, f"expected some seconds, got {'nothing' if seconds is None else seconds}")
+        raise Refusal(field, say("settings.no_seconds", got=say("settings.nothing") if seconds is None else seconds))
     frames = round(seconds * fps)
     if frames < 1:
-        raise Refusal(field, f"expected a frame at least, got {seconds:g} s at {fps:g} frames a second; make it longer")
+        raise Refusal(field, say("settings.no_frame", seconds=seconds, fps=fps))
     return frames
 
 
 def length(frames: int, fps: float) -> str:
     """`16 frames, 2 s`."""
-    return f"{frames} frame{'s' if frames != 1 else ''}, {round(frames / fps, 2):g} s"
+    return counted("settings.length", frames, seconds=round(frames / fps, 2))
 
 
 def _choose(event: gr.EventData) -> str:

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from ui.files import Output, address
+from ui.words import say
 
 # The stack is composed as any viewer does it: bottom first, each over what is below, by its alpha and its opacity.
 SCRIPT = """
@@ -57,7 +58,6 @@ open();
 EYE = '<path d="M1.5 8S4 3.5 8 3.5 14.5 8 14.5 8 12 12.5 8 12.5 1.5 8 1.5 8z"/><circle cx="8" cy="8" r="2"/>'
 AGAIN = '<path d="M13 8a5 5 0 1 1-1.6-3.7M13 2v3.2h-3.2"/>'
 UP, DOWN = '<path d="M8 13V3M4 7l4-4 4 4"/>', '<path d="M8 3v10M4 9l4 4 4-4"/>'
-GIVEN = "<em>given</em>"
 
 CSS = """
 .mount canvas { display: block; max-width: 100%; height: auto; border-radius: 2px; box-shadow: 0 0 0 1px var(--edge);
@@ -113,7 +113,7 @@ def layers_of(row: Output, told: Mapping[str, Any]) -> list[Layer]:
         there = [place for place, name in enumerate(row.files) if f"/{name}".endswith(f"/{file}")]
         if not file.endswith(".png") or not there:
             return []
-        other = f"layer {len(found)}" if found else "background"
+        other = say("stack.layer", number=len(found)) if found else say("stack.background")
         found.append(
             Layer(str(entry.get("prompt") or entry.get("name") or other), there[0], entry.get("given") is True)
         )
@@ -137,19 +137,21 @@ def panel(row: Output, told: Mapping[str, Any], shape: str, again: bool) -> str:
     return (
         f'<div class="stack-of-layers" data-stack="{row.id}"><figure class="mount">'
         f'<canvas {shape} role="img" aria-label="{words}"></canvas></figure>'
-        f'<ol class="layers" aria-label="Layers, top first">{items}</ol>'
-        '<div class="tools"><button type="button" data-shown>Save what is shown</button></div></div>'
+        f'<ol class="layers" aria-label="{say("stack.layers")}">{items}</ol>'
+        f'<div class="tools"><button type="button" data-shown>{say("stack.save")}</button></div></div>'
     )
 
 
 def _item(row: Output, number: int, layer: Layer, again: bool) -> str:
     name, source = escape(layer.name, quote=True), address(row, layer.place)
-    given = GIVEN if layer.given else ""
+    given = f"<em>{say('stack.given')}</em>" if layer.given else ""
     acts = [
-        ('data-eye aria-pressed="true"', EYE, "Show"), ('data-move="up"', UP, "Up"), ('data-move="down"', DOWN, "Down"),
-    ]  # fmt: skip
+        ('data-eye aria-pressed="true"', EYE, say("stack.show")),
+        ('data-move="up"', UP, say("stack.up")),
+        ('data-move="down"', DOWN, say("stack.down")),
+    ]
     if again:
-        acts.append(("data-again", AGAIN, "Render this one again"))
+        acts.append(("data-again", AGAIN, say("stack.again")))
     buttons = "".join(
         f'<button type="button" {marks} title="{words}" aria-label="{words}: {name}">'
         f'<svg viewBox="0 0 16 16" aria-hidden="true">{drawn}</svg></button>'
@@ -158,6 +160,7 @@ def _item(row: Output, number: int, layer: Layer, again: bool) -> str:
     return (
         f'<li data-layer="{number}" data-src="{source}"><img class="checker" src="{source}" alt="" loading="lazy">'
         f'<div class="what-layer"><span title="{name}">{name}{given}</span>'
-        f'<input type="range" data-opacity min="0" max="100" value="100" aria-label="Opacity: {name}"></div>'
+        f'<input type="range" data-opacity min="0" max="100" value="100" aria-label="{say("stack.opacity")}: '
+        f'{name}"></div>'
         f'<div class="small">{buttons}</div></li>'
     )

@@ -14,25 +14,8 @@ from pipelines.queue.peephole import Peephole
 from pipelines.queue.queue import INTERRUPTED, Row, Settings
 from ui.result import enlarged, facts, picture, prompt, size
 from ui.scenery import EASEL
+from ui.words import counted, of, say
 
-WORDS = {
-    "queued": "waiting", "running": "rendering", "paused": "paused", "done": "done", "failed": "failed",
-    "cancelled": "cancelled",
-}  # fmt: skip
-
-SO_FAR = "What it looks like so far."
-NEXT = {0: "Waiting. It is next.", 1: "Waiting. One render goes before it."}
-LATER = "Waiting. {ahead} renders go before it."
-STANDS = "The queue is paused; this one waits until it goes on."
-PAUSED_ITSELF = "The queue paused itself: {why}."
-PAUSED = "Paused."
-BROKEN_OFF = "Interrupted while rendering. It is rendered again only if you say so."
-CANCELLED = "Cancelled."
-STOPPING, PAUSING, FIRST = "Stopping after this step.", "Pausing after this step.", "Setting out the paper."
-STEP, STEP_LEFT = "Step {step} of {steps}", "Step {step} of {steps}, {left} left"
-AT_STEP, INTERRUPTED_WORD = "step {step} of {steps}", "interrupted"
-RESUME, AGAIN, REMOVE, RETRY, GO_ON = "Resume", "Render again", "Remove", "Try again", "Let the queue go on"
-OTHERS, MORE = "Also on the table", "and {count} more in the queue"
 LINES = 8  # other jobs that are named
 MAIN = ' class="main"'
 
@@ -51,7 +34,9 @@ def stage(
         settings: the queue's, which may be paused.
     """
     if row is None:
-        return f'<div class="stage empty">{EASEL}<p>The table is clear.</p><p>{escape(hint)}</p>{_health(health)}</div>'
+        return (
+            f'<div class="stage empty">{EASEL}<p>{say("status.clear")}</p><p>{escape(hint)}</p>{_health(health)}</div>'
+        )
     body = {"queued": _waiting, "running": partial(_running, peephole=Peephole(folder))}.get(row.state)
     if row.state == "queued" and settings is not None and settings.paused:
         inner = _standing(row, settings) + _health(health) + _notes(row)
@@ -60,17 +45,20 @@ def stage(
     elif row.state == "done":
         inner = picture(row, folder, again=True) + _notes(row) + facts(row, folder)
     elif row.state == "failed":
-        inner = f'<p class="note bad" role="alert"><b>Not rendered:</b> {escape(row.message)}</p>' + _offer(
-            row, ("retry", RETRY)
+        inner = (
+            f'<p class="note bad" role="alert"><b>{say("status.not_rendered")}</b> {escape(row.message)}</p>'
+            + _offer(row, ("retry", say("status.retry")))
         )
     elif row.state == "paused":
         broken = interrupted(row)
-        again = ("resume", AGAIN if broken else RESUME)
-        inner = f'{_blank(row)}<p class="say" role="status">{BROKEN_OFF if broken else PAUSED}</p>' + (
-            ("" if broken else _notes(row)) + _offer(row, again, ("cancel", REMOVE))
+        again = ("resume", say("status.again") if broken else say("status.resume"))
+        inner = (
+            f'{_blank(row)}<p class="say" role="status">'
+            f"{say('status.broken_off') if broken else say('status.paused')}</p>"
+            + (("" if broken else _notes(row)) + _offer(row, again, ("cancel", say("status.remove"))))
         )
     else:
-        inner = f'<p class="say">{CANCELLED}</p>' + _offer(row, ("retry", RETRY))
+        inner = f'<p class="say">{say("status.cancelled")}</p>' + _offer(row, ("retry", say("status.retry")))
     return f'<div class="stage {row.state}" data-id="{row.id}">{inner}{_caption(row)}</div>'
 
 
@@ -80,17 +68,20 @@ def waiting(rows: Sequence[Row]) -> str:
         return ""
     items = []
     for row in rows[:LINES]:
-        how = AT_STEP.format(step=row.step, steps=row.steps) if row.state == "running" else WORDS[row.state]
-        how = INTERRUPTED_WORD if interrupted(row) else how
+        how = (
+            say("status.at_step", step=row.step, steps=row.steps) if row.state == "running" else of("state", row.state)
+        )
+        how = say("status.interrupted_word") if interrupted(row) else how
         words = escape(prompt(row))
         items.append(
             f'<li><button type="button" class="what" data-job="{row.id}" data-act="show">{words}</button>'
             f'<span class="how">{how}</span><button type="button" class="drop" data-job="{row.id}" data-act="cancel" '
-            f'aria-label="Cancel: {escape(prompt(row), quote=True)}" title="Cancel">&times;</button></li>'
+            f'aria-label="{escape(say("status.cancel_it", words=prompt(row)), quote=True)}" '
+            f'title="{say("status.cancel")}">&times;</button></li>'
         )
     if len(rows) > LINES:
-        items.append(f'<li><span class="how">{MORE.format(count=len(rows) - LINES)}</span></li>')
-    return f'<section class="line"><h2>{OTHERS}</h2><ul>{"".join(items)}</ul></section>'
+        items.append(f'<li><span class="how">{say("status.more", count=len(rows) - LINES)}</span></li>')
+    return f'<section class="line"><h2>{say("status.others")}</h2><ul>{"".join(items)}</ul></section>'
 
 
 def interrupted(row: Row) -> bool:
@@ -101,30 +92,30 @@ def interrupted(row: Row) -> bool:
 def how_far(row: Row) -> str:
     """What a running row is at, and the time left where that can be told."""
     if row.stopping:
-        return STOPPING
+        return say("status.stopping")
     if row.held:
-        return PAUSING
+        return say("status.pausing")
     if not row.step:
-        return FIRST
+        return say("status.first")
     # The first step also pays for the model's loading, so the time left is only told once it means something.
     share = row.step / row.steps if row.steps else 0.0
     if row.step < 3 or not 0 < share < 1:
-        return STEP.format(step=row.step, steps=row.steps)
+        return say("status.step", step=row.step, steps=row.steps)
     past = time.time() - (row.started or time.time())
-    return STEP_LEFT.format(step=row.step, steps=row.steps, left=duration(past * (1 - share) / share))
+    return say("status.step_left", step=row.step, steps=row.steps, left=duration(past * (1 - share) / share))
 
 
 def _waiting(row: Row, ahead: int) -> str:
-    words = NEXT.get(ahead, LATER.format(ahead=ahead))
+    words = counted("status.ahead", ahead)
     return f'{_blank(row)}<p class="say" role="status">{words}</p>{bar(0.0)}'
 
 
 def _standing(row: Row, settings: Settings) -> str:
     """A waiting row while all are paused."""
-    why = f'<p class="note bad" role="alert">{escape(PAUSED_ITSELF.format(why=settings.why))}</p>'
+    why = f'<p class="note bad" role="alert">{escape(say("status.paused_itself", why=settings.why))}</p>'
     return (
-        f'{_blank(row)}<p class="say" role="status">{STANDS}</p>{why if settings.why else ""}'
-        f"{_offer(row, ('go on', GO_ON))}"
+        f'{_blank(row)}<p class="say" role="status">{say("status.stands")}</p>{why if settings.why else ""}'
+        f"{_offer(row, ('go on', say('status.go_on')))}"
     )
 
 
@@ -147,7 +138,7 @@ def bar(share: float) -> str:
     percent = round(100 * share)
     return (
         f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" '
-        f'aria-label="Progress"><i style="width: {percent}%"></i></div>'
+        f'aria-label="{say("status.progress")}"><i style="width: {percent}%"></i></div>'
     )
 
 
@@ -163,7 +154,8 @@ def _blank(row: Row, preview: bytes | None = None) -> str:
     # In the page itself and not at an address: it is small, soon another one, and must not flicker on its way.
     source = f"data:image/webp;base64,{b64encode(preview).decode()}"
     return (
-        f'<figure class="mount preview"><img src="{source}" style="{across}" alt="{SO_FAR}" decoding="sync"></figure>'
+        f'<figure class="mount preview"><img src="{source}" style="{across}" alt="{say("status.so_far")}" '
+        'decoding="sync"></figure>'
     )
 
 

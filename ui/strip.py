@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from ui.uploads import COLUMNS, Upload
+from ui.words import of, say
 
 # A page of buttons and no check boxes: gradio patches attributes, and not what a person ticked.
 STRIP = """
@@ -34,10 +35,7 @@ CSS = """
   font: 11px/1.3 var(--font); background: rgba(255, 253, 248, 0.86); color: #2c2723;
 }
 """
-PRESETS = {
-    "first": "First", "last": "Last", "ends": "First and last", "half": "First half", "fourth": "Every fourth",
-    "none": "None",
-}  # fmt: skip
+PRESETS = ("first", "last", "ends", "half", "fourth", "none")
 SPAN = re.compile(r"\d{1,6}(-\d{1,6})?")
 
 
@@ -78,16 +76,16 @@ def strip(upload: Upload | None, text: str) -> str:
     kept, (width, height) = read(text, upload.frames), upload.thumb
     film = "".join(
         f'<button type="button" role="checkbox" aria-checked="{str(number in kept).lower()}" data-number="{number}" '
-        f'aria-label="Keep frame {number}" style="width: {width}px; height: {height}px; '
+        f'aria-label="{say("strip.keep", number=number)}" style="width: {width}px; height: {height}px; '
         f"background-image: url(uploads/{upload.id}/strip); "
         f'background-position: -{width * (number % COLUMNS)}px -{height * (number // COLUMNS)}px"></button>'
         for number in range(upload.frames)
     )
     buttons = "".join(
-        f'<button type="button" data-preset="{name}" data-frames="{upload.frames}">{words}</button>'
-        for name, words in PRESETS.items()
+        f'<button type="button" data-preset="{name}" data-frames="{upload.frames}">{of("preset", name)}</button>'
+        for name in PRESETS
     )
     return (
-        f'<div class="strip"><div class="tools" role="group" aria-label="Frames to keep">{buttons}</div>'
+        f'<div class="strip"><div class="tools" role="group" aria-label="{say("masked.keep")}">{buttons}</div>'
         f'<div class="film">{film}</div></div>'
     )

@@ -10,17 +10,18 @@ from typing import Any
 
 from pipelines.job import MAX_CHARACTERS, MAX_PARTS
 from pipelines.refusal import Refusal, shown
+from ui.words import lowered, of, say
 
 Row = dict[str, str]
 FIELDS = ("prompt", "seconds", "seed", "transition", "transition_frames", "negative_prompt")
 BLANK: Row = {
     "prompt": "", "seconds": "1.5", "seed": "", "transition": "cut", "transition_frames": "4", "negative_prompt": "",
 }  # fmt: skip
-TRANSITIONS = (("cut", "a cut"), ("crossfade", "a cross-fade"), ("black", "a fade through black"))
+TRANSITIONS = ("cut", "crossfade", "black")
 # Drawn, for not every machine has letters for them.
 ACTS = (
-    ("up", "M8 13V3M4 7l4-4 4 4", "Move up"), ("down", "M8 3v10M4 9l4 4 4-4", "Move down"),
-    ("copy", "M6 6h7v7H6zM10 6V3H3v7h3", "Duplicate"), ("remove", "M4 4l8 8M12 4l-8 8", "Remove"),
+    ("up", "M8 13V3M4 7l4-4 4 4"), ("down", "M8 3v10M4 9l4 4 4-4"), ("copy", "M6 6h7v7H6zM10 6V3H3v7h3"),
+    ("remove", "M4 4l8 8M12 4l-8 8"),
 )  # fmt: skip
 
 # What is typed stands in the attributes too, for gradio patches those and not what a person typed.
@@ -123,7 +124,7 @@ def table(rows: Sequence[Row]) -> str:
     # The mark makes each drawing another one, so that the page also takes one that it has had before.
     return (
         f'<div class="scenes" data-turn="{secrets.token_hex(4)}"><table><tbody>{body}</tbody></table>'
-        f'<button type="button" class="add" data-act="add" data-row="{len(rows) - 1}">Add a scene</button></div>'
+        f'<button type="button" class="add" data-act="add" data-row="{len(rows) - 1}">{say("table.add")}</button></div>'
     )
 
 
@@ -139,7 +140,7 @@ def rows_of(text: Any) -> list[Row]:
         rows = json.loads(text or "")
         return [{field: str(row.get(field, BLANK[field])) for field in FIELDS} for row in rows]
     except (ValueError, TypeError, AttributeError):
-        raise Refusal("scenes", "expected a list of scenes, got something else; load the page again") from None
+        raise Refusal("scenes", say("table.no_list")) from None
 
 
 def edited(rows: Sequence[Row], act: str, index: int) -> list[Row]:
@@ -180,34 +181,39 @@ def number_of(text: str, kind: type[int] | type[float], field: str) -> Any:
     try:
         return kind(text)
     except ValueError:
-        what = "a whole number" if kind is int else "some seconds"
-        got = shown(text) if text.strip() else "nothing"
-        raise Refusal(field, f"expected {what}, got {got}") from None
+        got = shown(text) if text.strip() else say("settings.nothing")
+        raise Refusal(field, say("table.no_number" if kind is int else "settings.no_seconds", got=got)) from None
 
 
 def _row(number: int, row: Row, count: int) -> str:
-    name = f"Scene {number + 1}"
+    name = of("part", "scenes", number=number + 1)
     value = {field: escape(row.get(field, BLANK[field]), quote=True) for field in FIELDS}
-    options = "".join(f'<option value="{key}">{words}</option>' for key, words in TRANSITIONS)
+    options = "".join(f'<option value="{key}">{of("begins", key)}</option>' for key in TRANSITIONS)
     off = {"up": number == 0, "down": number == count - 1, "copy": count >= MAX_PARTS}
     acts = "".join(
-        f'<button type="button" data-act="{act}" data-row="{number}" title="{words}" aria-label="{words}: {name}"'
+        f'<button type="button" data-act="{act}" data-row="{number}" title="{of("act", act)}" '
+        f'aria-label="{of("act", act)}: {name}"'
         f'{" disabled" if off.get(act) else ""}><svg viewBox="0 0 16 16" aria-hidden="true"><path d="{drawn}"/></svg>'
         "</button>"
-        for act, drawn, words in ACTS
+        for act, drawn in ACTS
     )
     return (
         f'<tr data-scene="{value["transition"]}"><th scope="row" aria-label="{name}">{number + 1}</th>'
         f'<td class="say-it"><textarea data-field="prompt" rows="2" maxlength="{MAX_CHARACTERS}" '
-        f'aria-label="{name}, prompt" placeholder="what this scene shows" value="{value["prompt"]}">'
+        f'aria-label="{name}, {lowered(say("field.prompt"))}" placeholder="{say("table.shows")}" '
+        f'value="{value["prompt"]}">'
         f'{value["prompt"]}</textarea><span class="acts">{acts}</span></td>'
-        f'<td class="seconds"><label>Seconds<input data-field="seconds" type="number" min="0.1" step="any" '
+        f'<td class="seconds"><label>{say("settings.seconds")}<input data-field="seconds" type="number" '
+        'min="0.1" step="any" '
         f'value="{value["seconds"]}"></label></td>'
-        f'<td><label>Seed<input data-field="seed" inputmode="numeric" placeholder="the same" '
+        f'<td><label>{say("field.seed")}<input data-field="seed" inputmode="numeric" placeholder="{say("table.same")}" '
         f'value="{value["seed"]}"></label></td>'
-        f'<td class="begins"><label>Begins with<select data-field="transition" value="{value["transition"]}">{options}'
+        f'<td class="begins"><label>{say("table.begins")}<select data-field="transition" '
+        f'value="{value["transition"]}">{options}'
         f'</select></label><label class="fade"><input data-field="transition_frames" type="number" min="1" step="1" '
-        f'aria-label="{name}, frames of the transition" value="{value["transition_frames"]}">frames</label></td>'
-        f'<td class="leave"><label>Leave out<input data-field="negative_prompt" maxlength="{MAX_CHARACTERS}" '
-        f'placeholder="as in all" value="{value["negative_prompt"]}"></label></td></tr>'
+        f'aria-label="{name}, {say("table.transition")}" value="{value["transition_frames"]}">'
+        f"{say('table.frames')}</label></td>"
+        f'<td class="leave"><label>{say("field.negative_prompt")}<input data-field="negative_prompt" '
+        f'maxlength="{MAX_CHARACTERS}" '
+        f'placeholder="{say("table.as_all")}" value="{value["negative_prompt"]}"></label></td></tr>'
     )

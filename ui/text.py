@@ -11,6 +11,7 @@ from ui import settings
 from ui.desk import Desk, desk
 from ui.fields import Form
 from ui.studio import Studio
+from ui.words import say
 
 EXAMPLES = (
     "three white circles in a meadow",
@@ -21,7 +22,7 @@ EXAMPLES = (
 
 def text_tab(studio: Studio, opened: Sequence[Any]) -> Desk:
     """Lay the tab out and wire it."""
-    return desk(studio, "text", lay, "Say what to draw and press Render.", opened)
+    return desk(studio, "text", lay, opened)
 
 
 def lay(_: Studio) -> Form:
@@ -31,6 +32,6 @@ def lay(_: Studio) -> Form:
     settings.without(form)
     settings.size(form)
     settings.sampling(form)
-    with gr.Accordion("More options", open=False, elem_classes="more deep"):
+    with gr.Accordion(say("settings.more"), open=False, elem_classes="more deep"):
         settings.more(form)
     return form

@@ -41,6 +41,7 @@ from pipelines.refusal import Refusal
 from ui.files import HEADERS
 from ui.settings import SIDES
 from ui.within import OpenFile, opened
+from ui.words import say
 
 FOLDER = "uploads"
 MAX_UPLOAD = 64 * 2**20  # bytes of a picture or video that somebody gives
@@ -51,11 +52,6 @@ KEPT = 7 * 24 * 3600.0  # seconds that a file is kept which no job has named
 ID = re.compile(r"[0-9a-f]{24}")
 THUMB, COLUMNS = 72, 12  # the strip of a video: a thumbnail's longer side in pixels, and how many stand in a row
 # What of an upload the page may see, and as what.
-TOO_LARGE = "expected at most {room} MiB; make it smaller or shorter"
-TOO_MANY = "other files are arriving; try it again in a moment"
-CUT_OFF = "the file did not come to its end"
-NOT_KEPT = "the file can not be kept: {reason}"
-ABSENT = "there is no such upload"
 SHOWN = {"picture": ("picture.png", "image/png"), "strip": ("strip.jpg", "image/jpeg")}
 FACTS, SOURCE = "upload.json", "source"
 MAX_FACTS = 2**16  # bytes of the former
@@ -139,7 +135,7 @@ class Uploads:
                 levels = np.asarray(picture.convert("L"))
         except (ValueError, OSError, binascii.Error, Image.DecompressionBombError):
             size = f"{upload.width} x {upload.height}"
-            raise Refusal("mask", f"expected a drawing of {size} pixels, got something else; draw it anew") from None
+            raise Refusal("mask", say("upload.no_drawing", size=size)) from None
         return self.path(self._keep_exact(levels, "").id)
 
     def keep_layer(self, path: Path) -> Upload:
@@ -248,7 +244,7 @@ class Uploads:
         """
         upload = self.get(id)
         if upload is None:
-            raise Refusal("", "expected a file that was uploaded here, got none; choose it again")
+            raise Refusal("", say("upload.no_file"))
         return str(self.folder / id / upload.file)
 
     def of(self, path: str | None) -> Upload | None:
@@ -295,21 +291,21 @@ class Uploads:
 
     async def _take(self, request: Request, keep: Callable[[Path], Upload | Recipe]) -> Response:
         if self._arriving >= ARRIVING:
-            return _refused(TOO_MANY, 429)
+            return _refused(say("upload.too_many"), 429)
         temporary = self.folder / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
         self._arriving += 1
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not await _write(request.stream(), temporary):
-                return _refused(TOO_LARGE.format(room=MAX_UPLOAD // 2**20), 413)
+                return _refused(say("upload.too_large", room=MAX_UPLOAD // 2**20), 413)
             async with self._turn:  # only now, so that a slow sender keeps nobody else waiting
                 taken = await run_in_threadpool(keep, temporary)
         except Refusal as refusal:
             return _refused(refusal.reason, 400)
         except ClientDisconnect:
-            return _refused(CUT_OFF, 400)
+            return _refused(say("upload.cut_off"), 400)
         except OSError as error:
-            return _refused(NOT_KEPT.format(reason=error.strerror), 507)
+            return _refused(say("upload.not_kept", reason=error.strerror), 507)
         finally:
             self._arriving -= 1
             with suppress(OSError):
@@ -320,7 +316,7 @@ class Uploads:
         upload, what = self.get(request.path_params["id"]), SHOWN.get(request.path_params["what"])
         stream = opened(self.folder, f"{upload.id}/{what[0]}") if upload and what else None
         if stream is None or what is None:
-            return PlainTextResponse(ABSENT, status_code=404, headers=HEADERS)
+            return PlainTextResponse(say("upload.absent"), status_code=404, headers=HEADERS)
         return OpenFile(stream, what[0], what[1], HEADERS)
 
 

@@ -12,6 +12,7 @@ from ui import settings
 from ui.desk import Desk, desk
 from ui.fields import Form, Values
 from ui.studio import Studio
+from ui.words import say
 
 EXAMPLES = (
     "a small red star moves right under a night sky",
@@ -23,7 +24,7 @@ SECONDS = 1.0
 
 def video_tab(studio: Studio, opened: Sequence[Any]) -> Desk:
     """Lay the tab out and wire it."""
-    return desk(studio, "video", lay, "Say what moves and how, and press Render.", opened)
+    return desk(studio, "video", lay, opened)
 
 
 def lay(_: Studio) -> Form:
@@ -34,14 +35,20 @@ def lay(_: Studio) -> Form:
     settings.size(form)
     with gr.Row(elem_classes="pair"):
         seconds = gr.Slider(
-            0.25, settings.MOST_SECONDS, SECONDS, step=0.125, label="Seconds", min_width=130, elem_id="video-seconds"
+            0.25,
+            settings.MOST_SECONDS,
+            SECONDS,
+            step=0.125,
+            label=say("settings.seconds"),
+            min_width=130,
+            elem_id="video-seconds",
         )
         form.add("seconds", seconds)
         settings.rate(form)
     form.slot("frames", "fps")
     settings.sampling(form)
     settings.exact(form)
-    with gr.Accordion("More options", open=False, elem_classes="more deep"):
+    with gr.Accordion(say("settings.more"), open=False, elem_classes="more deep"):
         settings.more(form)
     return form
 
@@ -54,7 +61,7 @@ def join(page: Values) -> Values:
     """
     frames = settings.frames_of(page.pop("seconds"), page["fps"])
     if frames < 2:
-        raise Refusal("frames", "expected 2 frames at least, got 1; make it longer, or draw a picture in the Text tab")
+        raise Refusal("frames", say("settings.too_short"))
     return {**page, "frames": frames}
 
 

@@ -17,11 +17,9 @@ from ui.desk import Desk
 from ui.fields import Values, defaults
 from ui.result import kind
 from ui.studio import Studio
+from ui.words import say
 
 UPLOAD, RENDER = "upload:", "render:"
-NO_FILE = "expected a file of this studio such as upload:0123..., got {got}; give it in its tab and press Grid of this"
-GONE = "its file is not one of this studio's any more; give it again"
-NO_JOB = "expected one job, a mapping with a task, got {got}"
 
 
 def outward(studio: Studio, desk: Desk, job: Mapping[str, Any]) -> str:
@@ -37,7 +35,7 @@ def outward(studio: Studio, desk: Desk, job: Mapping[str, Any]) -> str:
         video = None if upload else video_at(studio, path)
         name = f"{UPLOAD}{upload.id}" if upload else f"{RENDER}{video.id}" if video else ""
         if not name:
-            raise Refusal(field, GONE)
+            raise Refusal(field, say("wire.gone"))
         values = with_value(values, place_of(field), name)
     if "model" in values:
         values["model"] = _model(desk).shown(values["model"])
@@ -52,10 +50,11 @@ def inward(studio: Studio, desks: Mapping[str, Desk], text: str) -> Values:
     """
     found = list(documents(text))
     if len(found) != 1 or not isinstance(found[0], Mapping):
-        raise Refusal("job", NO_JOB.format(got=kind_of(found[0]) if len(found) == 1 else f"{len(found)} documents"))
+        got = kind_of(found[0]) if len(found) == 1 else say("wire.documents", count=len(found))
+        raise Refusal("job", say("wire.no_job", got=got))
     values: Values = {str(key): value for key, value in found[0].items()}
     if values.get("task") not in KINDS:
-        raise Refusal("task", f"expected one of {', '.join(KINDS)}, got {kind_of(values.get('task'))}")
+        raise Refusal("task", say("wire.no_task", tasks=", ".join(KINDS), got=kind_of(values.get("task"))))
     for field, name in files_named(values).items():
         values = with_value(values, place_of(field), _path(studio, field, name))
     if "model" in values:
@@ -71,7 +70,7 @@ def model_of(desks: Mapping[str, Desk], job: Mapping[str, Any], name: Any) -> An
     """
     desk = desks.get(kind(job))
     if desk is None or not isinstance(name, str):
-        raise Refusal("model", f"expected a model of the shelf, got {kind_of(name)}; choose it in a tab")
+        raise Refusal("model", say("wire.no_model", got=kind_of(name)))
     return _model(desk).sent(name)
 
 
@@ -86,5 +85,5 @@ def _path(studio: Studio, field: str, name: str) -> str:
         if name.startswith(RENDER) and field == "continue_from":
             return continued(studio, name.removeprefix(RENDER))
     except Refusal:
-        raise Refusal(field, GONE) from None
-    raise Refusal(field, NO_FILE.format(got=shown(name)))
+        raise Refusal(field, say("wire.gone")) from None
+    raise Refusal(field, say("wire.no_file", got=shown(name)))

@@ -8,12 +8,12 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,23 @@ Recipe = Mapping[str, Any]
 
 MAX_PIXELS = 50_000_000
 MAX_CLIP_PIXELS = 500_000_000  # of all frames together: 1.5 GB
+MAX_READ_FRAMES = 120_000  # of a video whose frames are read one after another and never held together
 MAX_CLIP_SECONDS = 30 * 60  # by its header or its frames; a thousand frames are seldom more than two minutes
 PICTURES = ("PNG", "JPEG", "WEBP")
+
+
+class Frames(Protocol):
+    """Frames [F, H, W, C] in uint8 that are written: an array, or frames that wait on a disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """F, H, W, C."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Pixels: ...
+
+    def __iter__(self) -> Iterator[Pixels]: ...
 
 
 @dataclass(frozen=True)
@@ -55,11 +70,11 @@ def write_picture(path: Path, pixels_HW: Pixels, recipe: Recipe) -> None:
 
 def write_video(
     path: Path,
-    frames_FHW: Pixels,
+    frames_FHW: Frames,
     fps: int | Fraction,
     recipe: Recipe,
     png_frames: bool = False,
-    sound: Sound | None = None,
+    sound: Sound | Soundtrack | None = None,
 ) -> list[Path]:
     """Write [F, H, W, 3] frames as H.264 with the recipe as its comment; returns the files written, the video last.
 
@@ -70,7 +85,7 @@ def write_video(
     Raises:
         MediaError: the sound has more channels than an audio track holds; nothing is written.
     """
-    soundtrack = None if sound is None else Soundtrack.of(sound)
+    soundtrack = Soundtrack.of(sound) if isinstance(sound, Sound) else sound
     written = []
     if png_frames:
         recipe_and_rate = {**recipe, "fps": str(Fraction(fps))}
@@ -158,12 +173,42 @@ def frames_of(path: Path) -> Iterator[Pixels]:
         yield read_picture(path)
         return
     try:
-        for frame, _, _ in _frames_of(path, container):
+        for frame, _, _ in _frames_of(path, container, held=False):
             yield frame
     except MediaError:
         raise
-    except Exception as error:
+    except Exception as error:  # decoders raise whatever a broken file makes them meet
         raise MediaError(f"{path}: can not be read as a video: {first_line(error)}") from None
+
+
+def watch(path: Path, each: Callable[[Pixels], None]) -> Fraction | None:
+    """Call `each` with every frame [H, W, 3] of a clip, in order; none is held. The same files are read as by
+    `read_clip`, and of any length up to MAX_READ_FRAMES.
+
+    Returns:
+        Frames a second; None where the files do not say.
+
+    Raises:
+        MediaError: as `read_clip`, perhaps only after some frames.
+    """
+    if path.is_dir():
+        for file in (files := _files_of(path)):
+            each(read_opaque(file))
+        return _rate_in(files[0])
+    container = _container(path)
+    if container is None:
+        raise MediaError(f"{path}: expected a video (MP4, MOV, WebM, MKV) or a folder of PNG frames")
+    times, clock = [], None
+    try:
+        for frame, time, clock in _frames_of(path, container, held=False):
+            times.append(time)
+            each(frame)
+    except MediaError:
+        raise
+    except Exception as error:  # decoders raise whatever a broken file makes them meet
+        raise MediaError(f"{path}: can not be read as a video: {first_line(error)}") from None
+    assert clock is not None, "a video without frames was refused"
+    return _rate(path, times, clock)
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -178,7 +223,7 @@ def size_of(path: Path) -> tuple[int, int]:
         return size_of(_files_of(path)[0])
     try:
         if (container := _container(path)) is not None:
-            with closing(_frames_of(path, container)) as frames:
+            with closing(_frames_of(path, container, held=False)) as frames:
                 height, width = next(frames)[0].shape[:2]
             return width, height
         with Image.open(path, formats=PICTURES) as picture:
@@ -224,7 +269,7 @@ def _png(pixels_HW: Pixels, recipe: Recipe) -> bytes:
 
 
 def _encode(
-    path: Path, frames_FHW: Pixels, fps: int | Fraction, comment: str, soundtrack: Soundtrack | None = None
+    path: Path, frames_FHW: Frames, fps: int | Fraction, comment: str, soundtrack: Soundtrack | None = None
 ) -> None:
     import av
     from av.video.reformatter import ColorRange, Colorspace
@@ -283,15 +328,18 @@ class _Clock:
     rates: tuple[Fraction, ...]
 
 
-def _frames_of(path: Path, container: str) -> Generator[tuple[Pixels, Fraction, _Clock]]:
-    """Upright frames of one size, each with its time in seconds and the stream's clock; closing it closes the file."""
+def _frames_of(path: Path, container: str, held: bool = True) -> Generator[tuple[Pixels, Fraction, _Clock]]:
+    """Upright frames of one size, each with its time in seconds and the stream's clock; closing it closes the file.
+
+    `held` tells whether they will be in memory together.
+    """
     import av
 
     with path.open("rb") as stream, av.open(stream, "r", format=container, options=ALONE) as opened:
         if not opened.streams.video:
             raise MediaError(f"{path}: expected a video, found no moving picture in it")
         video, size, first = opened.streams.video[0], None, None
-        _check_room(path, video.width, video.height, video.frames)
+        _check_room(path, video.width, video.height, video.frames, held)
         _check_seconds(path, Fraction(opened.duration or 0, av.time_base))
         video.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # frames may be larger than the header says
         if video.sample_aspect_ratio not in (None, 0, 1):
@@ -299,7 +347,7 @@ def _frames_of(path: Path, container: str) -> Generator[tuple[Pixels, Fraction, 
         rates = tuple(rate for rate in (video.average_rate, video.guessed_rate) if rate)
         clock = _Clock(video.time_base or Fraction(1, 1000), rates)
         for number, frame in enumerate(opened.decode(video)):
-            _check_room(path, frame.width, frame.height, number + 1)
+            _check_room(path, frame.width, frame.height, number + 1, held)
             if frame.pts is None or frame.time_base is None:
                 raise MediaError(f"{path}: expected a time for each frame, frame {number} has none")
             time = frame.pts * frame.time_base
@@ -378,19 +426,25 @@ def _clip_of_folder(path: Path) -> Clip:
         if frames[-1].shape != frames[0].shape:
             (h, w), (height, width) = frames[-1].shape[:2], frames[0].shape[:2]
             raise MediaError(f"{file}: expected {width} x {height} pixels as the frames before it, got {w} x {h}")
+    return Clip(np.stack(frames), _rate_in(files[0]))
+
+
+def _rate_in(file: Path) -> Fraction | None:
+    """The rate that a PNG frame tells, if it does."""
     try:
-        fps = Fraction(str(read_recipe(files[0])["fps"]))
+        fps = Fraction(str(read_recipe(file)["fps"]))
     except (MediaError, KeyError, ValueError, ZeroDivisionError):
         fps = Fraction(0)
-    return Clip(np.stack(frames), fps if fps > 0 else None)
+    return fps if fps > 0 else None
 
 
-def _check_room(path: Path, width: int, height: int, frames: int) -> None:
+def _check_room(path: Path, width: int, height: int, frames: int, held: bool = True) -> None:
     if width * height > MAX_PIXELS:
         raise MediaError(f"{path}: expected at most {MAX_PIXELS:,} pixels, got {width} x {height}; make it smaller")
-    if frames > MAX_FRAMES:
-        raise MediaError(f"{path}: expected at most {MAX_FRAMES:,} frames, got more; cut the video")
-    if width * height * frames > MAX_CLIP_PIXELS:
+    most = MAX_FRAMES if held else MAX_READ_FRAMES
+    if frames > most:
+        raise MediaError(f"{path}: expected at most {most:,} frames, got more; cut the video")
+    if held and width * height * frames > MAX_CLIP_PIXELS:
         raise MediaError(
             f"{path}: expected at most {MAX_CLIP_PIXELS:,} pixels in all frames together, "
             f"got {width} x {height} in {frames:,} frames or more; cut the video or make it smaller"

@@ -70,13 +70,13 @@ class OutputFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         inside = inside_of(job)
         files = [self._attach(stem, attachment, inside) for attachment in rendered.attachments]
-        if len(rendered.frames) == 1:
+        if len(rendered.frames) == 1 and rendered.sound is None:
             files.append(self.folder / f"{stem}.png")
             write_picture(files[-1], rendered.frames[0], inside)
         else:
             rate = rendered.fps or getattr(job, "fps", None) or DEFAULT_FPS
             exact = getattr(job, "png_frames", False)
-            files += write_video(self.folder / f"{stem}.mp4", rendered.frames, rate, inside, exact)
+            files += write_video(self.folder / f"{stem}.mp4", rendered.frames, rate, inside, exact, rendered.sound)
         outputs = {file.relative_to(self.folder).as_posix(): _sha256(file) for file in files}
         record = {**inside, **rendered.record, "versions": versions(), "outputs": outputs}
         write_record(self.folder / f"{stem}.json", record)

@@ -78,6 +78,8 @@ class Shelved:
         """Whether it can render a task. What it does badly, for it was not trained for it, is not told here."""
         if self.description is None:
             return False
+        if task == "dubbing":
+            return (self.description.folder / "speech").is_dir()
         return task != "layered" or self.description.vae.get("in_channels") == 4  # layers need alpha
 
     def memory(self, width: int, height: int, frames: int = 1) -> int | None:

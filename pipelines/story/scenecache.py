@@ -143,7 +143,8 @@ class SceneCache:
 
 def fingerprint(folder: Path) -> str:
     """Hash of all files that decide what a checkpoint draws. Files are read once in a process unless they change."""
-    files = sorted(path for pattern in PARTS_OF_A_MODEL for path in folder.glob(f"*/{pattern}"))
+    parts = ("*", "*/*")  # a component may hold one of its own, as a speech encoder its adapter
+    files = sorted(path for part in parts for pattern in PARTS_OF_A_MODEL for path in folder.glob(f"{part}/{pattern}"))
     files += sorted(path for path in (folder / "model_index.json", folder / "diorama.json") if path.exists())
     return digest([[path.relative_to(folder).as_posix(), _sha256(path, *_stamp(path))] for path in files])
 

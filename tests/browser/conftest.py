@@ -63,10 +63,15 @@ def visit(studio: Served, chromium: Any) -> Iterator[Open]:
         page.on("request", lambda asked: asked.url.startswith(own) or complaints.append(asked.url))
 
     def open_page(
-        width: int = 1280, height: int = 900, scheme: str = "light", tab: str = "", touch: bool = False
+        width: int = 1280,
+        height: int = 900,
+        scheme: str = "light",
+        tab: str = "",
+        touch: bool = False,
+        locale: str = "en-US",
     ) -> Any:
         size = {"width": width, "height": height}
-        context = chromium.new_context(viewport=size, color_scheme=scheme, has_touch=touch)
+        context = chromium.new_context(viewport=size, color_scheme=scheme, has_touch=touch, locale=locale)
         context.set_default_timeout(PATIENCE * 1000)
         contexts.append(context)
         page = context.new_page()
