@@ -35,6 +35,7 @@ from ui import (
     stack,
     strip,
     table,
+    watch,
 )
 from ui.calls import Calls
 from ui.desk import FIRST, Desk
@@ -111,11 +112,11 @@ def build(
         gr.HTML(keys.sheet(), js_on_load=keys.SCRIPT, elem_id="keys", apply_default_css=False)
         back = restored.bar()
         with gr.Tabs(elem_classes="tabs") as tabs:
-            desks, looked = [], []
+            desks, opened, looked = [], [], []
             for kind, (title, lay) in TABS.items():
                 with gr.Tab(title, id=kind) as tab:
                     desks.append(lay(studio, [tab.select, *([page.load] if kind == FIRST else [])]))
-                looked.append((tab, desks[-1].timer))
+                opened.append(tab)
             with gr.Tab(grid.TITLE, id="grid") as tab:
                 grids = grid.GridTab(studio, desks, tabs, [tab.select])
                 looked.append((tab, grids.timer))
@@ -128,9 +129,10 @@ def build(
         for form in (*(desk.form for desk in desks), grids.form):
             _draft(page, form)
         titles, timers = [tab.label for tab, _ in looked], [timer for _, timer in looked]
+        turned = [tab.select for tab in (*opened, *(tab for tab, _ in looked))]
         gr.on(
-            [tab.select for tab, _ in looked], lambda open: [gr.Timer(active=title == open) for title in titles],
-            gr.Textbox(visible=False), timers, js=OPEN, trigger_mode="always_last", **quick,
+            turned, lambda open: [gr.Timer(active=title == open) for title in titles], gr.Textbox(visible=False),
+            timers, js=OPEN, trigger_mode="always_last", **quick,
         )  # fmt: skip
     return page
 
@@ -145,11 +147,14 @@ def _draft(page: gr.Blocks, form: Form) -> None:
         gr.on([part.change for part in parts], None, parts, None, js=there.replace("WHAT", "keep()"), **more)
 
 
-def options(queue: Queue, folder: Path, guard: dict[str, Any]) -> dict[str, Any]:
-    """Arguments for `Blocks.launch`; `guard` are those of `ui.guard.Guard`."""
+def options(queue: Queue, folder: Path, guard: dict[str, Any], health: Callable[[], str] = str) -> dict[str, Any]:
+    """Arguments for `Blocks.launch`; `guard` are those of `ui.guard.Guard`, `health` is that of `build`."""
     from starlette.middleware import Middleware
 
-    own = [*routes(queue, folder), *Uploads(folder).routes(), *gridfiles.routes(queue, folder)]
+    own = [
+        *routes(queue, folder), *Uploads(folder).routes(), *gridfiles.routes(queue, folder),
+        *watch.routes(queue, folder, health, TABS),
+    ]  # fmt: skip
     return {
         "theme": Paper(),
         "css": "".join(part.CSS for part in STYLED),

@@ -20,7 +20,7 @@ from pipelines.job import KINDS, parse
 from pipelines.refusal import Refusal, kind_of, nearest, on_one_line, shown
 
 FOLDER = "presets"  # in the output folder, unless the user names another
-BUILT_IN = Path(__file__).parents[1] / "assets" / "presets.yaml"
+BUILT_IN = Path(__file__).parents[2] / "assets" / "presets.yaml"
 SUFFIX = ".yaml"
 MAX_BYTES = 64 * 2**10
 MAX_PRESETS = 1_000

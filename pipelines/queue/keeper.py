@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SETTLED = 5.0  # seconds after which a worker counts as well
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a worker that stopped is started again
 GRACE = 10.0  # seconds that a worker has to end its step
