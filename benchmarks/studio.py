@@ -79,6 +79,18 @@ class Page:
         data = [changes.get((part.get("elem_id") or "").replace("-", "_"), part.get("value")) for part in parts]
         return {"data": data, "fn_index": listener["id"]}
 
+    async def ask(self, client: httpx.AsyncClient, mark: str, seen: Seen) -> str:
+        """Ask whether anything changed since `mark`, and return the mark of now."""
+        begun, now = time.perf_counter(), mark
+        try:
+            answer = await client.get(f"{self.url}/watch/text", params={"follows": "", "mark": mark})
+            problem = "" if answer.status_code in (200, 204) else f"status {answer.status_code}"
+            now = answer.json()["mark"] if answer.status_code == 200 else mark
+        except httpx.HTTPError as error:
+            problem = type(error).__name__
+        seen.add(time.perf_counter() - begun, problem)
+        return now
+
     async def send(self, client: httpx.AsyncClient, call: Mapping[str, Any], seen: Seen) -> None:
         """Send a call and take down what came of it."""
         begun = time.perf_counter()
@@ -123,8 +135,8 @@ async def _measure(url: str, out: Path, server: subprocess.Popen[bytes], options
         )
         before = _memory(server.pid), _memory(worker)
         alone = await _rate(queue, options.seconds / 2, None)
-        polled, posted = Seen(), Seen()
-        visited = await _rate(queue, options.seconds, _visitors(page, client, polled, posted, options))
+        polled, drawn, posted = Seen(), Seen(), Seen()
+        visited = await _rate(queue, options.seconds, _visitors(page, client, polled, drawn, posted, options))
         alone = (alone + await _rate(queue, options.seconds / 2, None)) / 2
         after = _memory(server.pid), _memory(worker)
         clicks = Seen()
@@ -133,9 +145,10 @@ async def _measure(url: str, out: Path, server: subprocess.Popen[bytes], options
             await asyncio.sleep(0.05)
         backlog.cancel()
         alive = "at work" if server.poll() is None and _child(server.pid) == worker else "NOT THE ONE OF THE BEGINNING"
-    print(f"looks   {polled.told()}")
+    print(f"asks    {polled.told()}")
+    print(f"looks   {drawn.told()}")
     print(f"posts   {posted.told()}")
-    for name, seen in (("looks", polled), ("posts", posted)):
+    for name, seen in (("asks", polled), ("looks", drawn), ("posts", posted)):
         if seen.errors:
             print(f"        {name}: {', '.join(sorted(set(seen.errors)))}")
     ratio = f"{visited / alone:.2f} of it" if alone else "nothing to compare: too short"
@@ -165,7 +178,7 @@ def _press(page: Page, steps: int) -> dict[str, Any]:
 
 
 async def _visitors(
-    page: Page, client: httpx.AsyncClient, polled: Seen, posted: Seen, options: argparse.Namespace
+    page: Page, client: httpx.AsyncClient, polled: Seen, drawn: Seen, posted: Seen, options: argparse.Namespace
 ) -> None:
     """Pages that come, and stay until they are sent away."""
 
@@ -176,7 +189,18 @@ async def _visitors(
             await asyncio.sleep(pause)
 
     look = page.call("watch_text")
-    visits = [visit(lambda: look, LOOK, polled) for _ in range(options.polling)]
+
+    async def watch() -> None:
+        await asyncio.sleep(random.random() * LOOK)
+        mark = ""
+        while True:
+            now = await page.ask(client, mark, polled)
+            if now != mark:  # then the page has its easel drawn anew
+                mark = now
+                await page.send(client, look, drawn)
+            await asyncio.sleep(LOOK)
+
+    visits = [watch() for _ in range(options.polling)]
     visits += [visit(lambda: _press(page, options.steps), THINK, posted) for _ in range(options.posting)]
     await asyncio.gather(*visits)
 

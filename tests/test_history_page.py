@@ -29,9 +29,9 @@ from pipelines.history.reproductions import MOST, Again, Reproductions, Verdict
 from pipelines.job import parse
 from pipelines.queue.queue import Queue
 from pipelines.queue.worker import answer
+from tests.outputs import output, story
 from tests.paced import free_port, over, text, until, working
 from tests.staged import StagedEngine, picture
-from tests.test_history import output, story
 from tests.test_reproduce import Painter, rendered
 from ui.chosen import verdict
 from ui.files import routes

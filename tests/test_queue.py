@@ -601,7 +601,7 @@ def test_what_is_asked_often_costs_the_same_in_a_long_queue(tmp_path: Path) -> N
     def steps(count: int) -> dict[str, int]:
         folder = tmp_path / str(count)
         queue = Queue(folder)
-        db = queue._file._connection()
+        db = queue._file.db
         with queue._file.transaction():
             for number in range(count):
                 state = "done" if number % 2 else "queued"

@@ -1,7 +1,8 @@
 """A desk: what every tab that renders looks like and does. The form is on the left, easel and plan are on the right.
 
-The Render button writes a row and returns; a timer reads what became of it. So a render needs no open page, and a page
-that is opened later shows what is on its way. Plan and cost follow the fields, before anything is pressed.
+The Render button writes a row and returns; the easel asks what became of it (`watch.py`). So a render needs no open
+page, and a page that is opened later shows what is on its way. Plan and cost follow the fields, before anything is
+pressed.
 """
 
 from __future__ import annotations
@@ -15,23 +16,21 @@ from typing import Any
 import gradio as gr
 
 from pipelines.job import DEFAULT_FPS, Job, parse
-from pipelines.queue.queue import Row, State
+from pipelines.queue.queue import Row
 from pipelines.refusal import Refusal
 from ui import expansion, levels
 from ui.fields import DEEP, Form, Unfinished, refused
 from ui.plan import cost_line, no_plan, plan_panel
 from ui.presets import presets_row
-from ui.result import ACT, kind
+from ui.result import ACT
 from ui.settings import length, quick, shelve
 from ui.status import stage, waiting
 from ui.studio import Studio
+from ui.watch import ASK, seen
 from ui.words import counted, of, say
 
 FIRST = "text"  # the tab that is open at the beginning
-PACE = 0.7  # seconds between two looks at the queue
-LOOKED_AT = 100  # rows that are searched for the latest one of a tab
 WORDED = ("scenes", "boxes")  # lists of a job whose parts each need a prompt
-LATEST: tuple[State, ...] = ("done", "failed", "cancelled", "paused")  # what is shown while nothing is at work
 
 Jobs = list[tuple[Job, Mapping[str, Any] | None]]  # each with what its record tells that it was expanded from
 
@@ -57,7 +56,6 @@ class Desk:
     Attributes:
         form: its fields.
         easel: what shows the followed job.
-        timer: looks at the queue while the tab is open.
         edited: the id of the waiting row whose job stands in the fields to be saved, or "".
         bar: what says so; seen while there is one.
         to_grid: takes the fields to the Grid tab.
@@ -65,7 +63,6 @@ class Desk:
 
     form: Form
     easel: gr.HTML
-    timer: gr.Timer
     edited: gr.Textbox
     bar: gr.Row
     to_grid: gr.Button
@@ -93,14 +90,12 @@ def desk(
 
     def look(followed: str) -> tuple[Any, ...]:
         """What the easel shows, whether there is something to cancel, the other jobs."""
-        row, line = _followed(studio, followed, tab)
-        going = [other.id for other in line if other.state != "paused"]
-        ahead = going.index(row.id) if row and row.id in going else 0
-        others = [other for other in line if not row or other.id != row.id]
+        now = seen(studio.queue, studio.health, followed, tab)
+        row = now.row
         busy = row is not None and row.state in ("queued", "running") and not row.stopping
-        shown = stage(row, ahead, studio.folder, studio.health(), of("hint", tab), studio.queue.settings())
+        shown = stage(row, now.ahead, studio.folder, now.health, of("hint", tab), now.settings)
         # The row itself and not "the one that is followed" is named, so a page that follows none can cancel too.
-        return shown, gr.Button(visible=busy), waiting(others), row.id if row else ""
+        return now.wrapped(shown, tab, followed), gr.Button(visible=busy), waiting(now.others), row.id if row else ""
 
     def preview(*sent: Any) -> tuple[Any, ...]:
         """The plan, the cost, and what is wrong so far; what is still to come is not wrong before Render is pressed."""
@@ -222,7 +217,7 @@ def desk(
         with gr.Column(scale=6, min_width=300, elem_classes="side"):
             with gr.Column(elem_classes="sheet easel-side"):
                 easel = gr.HTML(
-                    lambda: look("")[0], js_on_load=ACT + PICK, elem_id=f"{tab}-easel", apply_default_css=False
+                    lambda: look("")[0], js_on_load=ACT + PICK + ASK, elem_id=f"{tab}-easel", apply_default_css=False
                 )
                 stop = gr.Button(say("desk.cancel"), visible=False, elem_classes="quiet stop", elem_id=f"{tab}-cancel")
                 line = gr.HTML(js_on_load=PICK, elem_id=f"{tab}-line", apply_default_css=False)
@@ -233,7 +228,6 @@ def desk(
     shown = gr.Textbox(visible=False)  # the row that the easel shows
     edited = gr.Textbox(visible=False)  # the waiting row whose job is edited
     problem = gr.HTML(visible=False)  # what was wrong when Render was pressed, for programs; people see it in its slot
-    timer = gr.Timer(PACE, active=tab == FIRST)
 
     parts = [easel, stop, line, shown]
     pressed = gr.on(
@@ -260,8 +254,8 @@ def desk(
     saved = keep.click(save, [edited, *form.parts], written, js=_live_after(form), **quick)
     saved.then(None, js=LOOK.replace("KIND", tab), api_visibility="private")
     leave.click(lambda: ("", gr.Row(visible=False)), None, [edited, bar], **quick)
-    timer.tick(look, followed, parts, api_name=f"watch_{tab}", queue=False, show_progress="hidden")
-    return Desk(form, easel, timer, edited, bar, to_grid)
+    easel.look(look, followed, parts, api_name=f"watch_{tab}", queue=False, show_progress="hidden")
+    return Desk(form, easel, edited, bar, to_grid)
 
 
 def worded(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,14 +301,3 @@ def _changes(part: Any) -> list[Any]:
 def _live_after(form: Form) -> str | None:
     """`form.live` for values that stand after another one."""
     return f"async (first, ...rest) => [first, ...await ({form.live})(...rest)]" if form.live else None
-
-
-def _followed(studio: Studio, id: str, tab: str) -> tuple[Row | None, list[Row]]:
-    """The row to show, and all that are not over: the named one, or what is at work for the tab, or its latest."""
-    line = studio.queue.line()
-    row = studio.queue.get(id) if id else None
-    if row is None:
-        active = (row for row in line if row.state != "paused")
-        mine = (row for row in [*active, *studio.queue.rows(LOOKED_AT, 0, LATEST)] if kind(row.job) == tab)
-        row = next(mine, None)
-    return row, line

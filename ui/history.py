@@ -233,8 +233,7 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
     for part in (task, rating, tags, where):
         part.preprocess = lambda value: value  # type: ignore[method-assign]  # what comes is judged by `wanted_of`
     how = (
-        f'<details class="seek-help"><summary>{say("history.how")}</summary>'
-        f'<p>{say("history.help_html")}</p></details>'
+        f'<details class="seek-help"><summary>{say("history.how")}</summary><p>{say("history.help_html")}</p></details>'
     )
     gr.HTML(how, apply_default_css=False)
     chosen, trail, taken = (gr.Textbox("", visible=False) for _ in range(3))

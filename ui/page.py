@@ -38,6 +38,7 @@ from ui import (
     stack,
     strip,
     table,
+    watch,
 )
 from ui.calls import Calls
 from ui.desk import FIRST, Desk
@@ -166,11 +167,11 @@ def _laid_out(studio: Studio, page: gr.Blocks) -> None:
     gr.HTML(keys.sheet(), js_on_load=keys.script(), elem_id="keys", apply_default_css=False)
     back = restored.bar()
     with gr.Tabs(elem_classes="tabs") as tabs:
-        desks, looked = [], []
+        desks, opened, looked = [], [], []
         for kind, lay in TABS.items():
             with gr.Tab(of("tab", kind), id=kind) as tab:
                 desks.append(lay(studio, [tab.select, *([page.load] if kind == FIRST else [])]))
-            looked.append((tab, desks[-1].timer))
+            opened.append(tab)
         with gr.Tab(of("tab", "grid"), id="grid") as tab:
             grids = grid.GridTab(studio, desks, tabs, [tab.select])
             looked.append((tab, grids.timer))
@@ -183,9 +184,10 @@ def _laid_out(studio: Studio, page: gr.Blocks) -> None:
     for form in (*(desk.form for desk in desks), grids.form):
         _draft(page, form)
     ids, timers = [tab.id for tab, _ in looked], [timer for _, timer in looked]
+    turned = [tab.select for tab in (*opened, *(tab for tab, _ in looked))]
     gr.on(
-        [tab.select for tab, _ in looked], lambda open: [gr.Timer(active=id == open) for id in ids],
-        gr.Textbox(visible=False), timers, js=OPEN, trigger_mode="always_last", **quick,
+        turned, lambda open: [gr.Timer(active=id == open) for id in ids], gr.Textbox(visible=False),
+        timers, js=OPEN, trigger_mode="always_last", **quick,
     )  # fmt: skip
 
 
@@ -199,11 +201,14 @@ def _draft(page: gr.Blocks, form: Form) -> None:
         gr.on([part.change for part in parts], None, parts, None, js=there.replace("WHAT", "keep()"), **more)
 
 
-def options(queue: Queue, folder: Path, guard: dict[str, Any]) -> dict[str, Any]:
-    """Arguments for `Blocks.launch`; `guard` are those of `ui.guard.Guard`."""
+def options(queue: Queue, folder: Path, guard: dict[str, Any], health: Callable[[], str] = str) -> dict[str, Any]:
+    """Arguments for `Blocks.launch`; `guard` are those of `ui.guard.Guard`, `health` is that of `build`."""
     from starlette.middleware import Middleware
 
-    own = [*routes(queue, folder), *Uploads(folder).routes(), *gridfiles.routes(queue, folder)]
+    own = [
+        *routes(queue, folder), *Uploads(folder).routes(), *gridfiles.routes(queue, folder),
+        *watch.routes(queue, folder, health, TABS),
+    ]  # fmt: skip
     return {
         "theme": Paper(),
         "css": "".join(part.CSS for part in STYLED),

@@ -37,7 +37,7 @@ def stage(
         return (
             f'<div class="stage empty">{EASEL}<p>{say("status.clear")}</p><p>{escape(hint)}</p>{_health(health)}</div>'
         )
-    body = {"queued": _waiting, "running": partial(_running, peephole=Peephole(folder))}.get(row.state)
+    body = {"queued": _waiting, "running": partial(_running, folder=folder)}.get(row.state)
     if row.state == "queued" and settings is not None and settings.paused:
         inner = _standing(row, settings) + _health(health) + _notes(row)
     elif body:
@@ -68,14 +68,14 @@ def waiting(rows: Sequence[Row]) -> str:
         return ""
     items = []
     for row in rows[:LINES]:
-        how = (
-            say("status.at_step", step=row.step, steps=row.steps) if row.state == "running" else of("state", row.state)
-        )
+        how = at_step(row) if row.state == "running" else of("state", row.state)
         how = say("status.interrupted_word") if interrupted(row) else how
+        at = f' data-at="{row.id}"' if row.state == "running" else ""
         words = escape(prompt(row))
         items.append(
             f'<li><button type="button" class="what" data-job="{row.id}" data-act="show">{words}</button>'
-            f'<span class="how">{how}</span><button type="button" class="drop" data-job="{row.id}" data-act="cancel" '
+            f'<span class="how"{at}>{how}</span>'
+            f'<button type="button" class="drop" data-job="{row.id}" data-act="cancel" '
             f'aria-label="{escape(say("status.cancel_it", words=prompt(row)), quote=True)}" '
             f'title="{say("status.cancel")}">&times;</button></li>'
         )
@@ -128,9 +128,20 @@ def _offer(row: Row, *acts: tuple[str, str]) -> str:
     return f'<div class="offer">{buttons}</div>'
 
 
-def _running(row: Row, ahead: int, peephole: Peephole) -> str:
+def _running(row: Row, ahead: int, folder: Path) -> str:
+    return f'<div class="so-far">{so_far(row, folder)}</div>'
+
+
+def so_far(row: Row, folder: Path) -> str:
+    """What there is to see of a running row, which pages put in place of what they have as it goes on."""
     share = row.step / row.steps if row.steps else 0.0
-    return f'{_blank(row, peephole.look(row.id))}<p class="say" role="status">{how_far(row)}</p>{bar(share)}'
+    preview = Peephole(folder).look(row.id)
+    return f'{_blank(row, preview)}<p class="say" role="status">{how_far(row)}</p>{bar(share)}'
+
+
+def at_step(row: Row) -> str:
+    """How far a running row is, for a list."""
+    return say("status.at_step", step=row.step, steps=row.steps)
 
 
 def bar(share: float) -> str:

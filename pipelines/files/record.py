@@ -22,14 +22,14 @@ PARTS = ("scenes", "boxes", "layers")
 FILES = ("source", "mask", "reference", "continue_from", "background", "audio")
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What of a record one searches and sorts by; what the record does not tell is "" or None.
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a record tells people of its output; what it does not tell is "" or None.
 
     Attributes:
         prompt: of the job and then of its scenes, boxes or layers, a line each.
-        job: hash of the job.
-        content: hash of the job and of all outputs, whatever they are called.
+        width, height: in pixels.
+        kind: a picture, a video, or a picture in layers.
     """
 
     task: str
@@ -39,6 +39,17 @@ class Facts:
     width: int | None
     height: int | None
     kind: Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts(Told):
+    """What of a record one searches and sorts by.
+
+    Attributes:
+        job: hash of the job.
+        content: hash of the job and of all outputs, whatever they are called.
+    """
+
     job: str
     content: str
 

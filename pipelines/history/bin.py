@@ -21,11 +21,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from pipelines.files.atomic import whole, write_bytes
 from pipelines.files.media import MediaError
 from pipelines.files.record import SUFFIXES, outputs_of, read_record
+from pipelines.history.notes import noted
 
 ID = re.compile(r"[0-9a-f]{16}")
 ON_ITS_WAY = re.compile(r"\.[0-9a-f]{16}\.(part|gone)")
@@ -112,7 +112,7 @@ class Bin:
 
     def get(self, id: str) -> Binned | None:
         """The output called `id`; None where there is none."""
-        about = _json(self.folder / id / ABOUT) if ID.fullmatch(id) else {}
+        about = noted(self.folder / id / ABOUT) if ID.fullmatch(id) else {}
         stem, when = about.get("stem"), about.get("when")
         if not isinstance(stem, str) or not isinstance(when, int | float) or {"/", "\\", "\0"} & set(stem):
             return None
@@ -139,7 +139,7 @@ class Bin:
             with suppress(OSError, MediaError):  # then the next time: what is whole elsewhere does not wait for it
                 if (self.folder / name / PUTTING).exists():
                     self._clear(binned)
-                if (stem := _json(self.folder / name / TAKING).get("stem")) is None:
+                if (stem := noted(self.folder / name / TAKING).get("stem")) is None:
                     continue
                 if self._has_record(binned, str(stem)):
                     self.remove(name)
@@ -237,11 +237,3 @@ def _unlink_copy(path: Path, copy: Path) -> None:
 def _remove_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

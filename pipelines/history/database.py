@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-import threading
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
+from pipelines.files.database import Database
 from pipelines.files.media import MediaError
 from pipelines.files.record import Facts, facts_of, read_record
 from pipelines.history import annotation
@@ -22,7 +21,6 @@ from pipelines.history.bin import Binned
 
 FILE = "history.sqlite3"
 VERSION = 1  # of the tables below; a newer file is refused rather than misread
-PATIENCE = 30.0  # seconds that a call waits for another process's write
 
 TABLES = (
     """CREATE TABLE outputs (
@@ -56,7 +54,7 @@ class HistoryError(OSError):
     """The history's file can not be used: one sentence."""
 
 
-class HistoryFile:
+class HistoryFile(Database):
     """The database of a folder of outputs. Each thread has a connection of its own.
 
     Args:
@@ -73,8 +71,8 @@ class HistoryFile:
         Raises:
             HistoryError: the file can not be used, or is one of a newer version.
         """
-        self.path, self.export = folder / FILE, export
-        self._local = threading.local()
+        super().__init__(folder / FILE)
+        self.export = export
         folder.mkdir(parents=True, exist_ok=True)
         try:
             try:
@@ -86,28 +84,6 @@ class HistoryFile:
                 self.indexed = self._prepare()
         except sqlite3.Error as error:
             raise HistoryError(f"{self.path}: can not be used as a history: {error}; move it away") from None
-
-    @property
-    def db(self) -> sqlite3.Connection:
-        """This thread's connection. It stays open, for the last one to close makes SQLite write its log back."""
-        db: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if db is None:
-            # isolation_level None: transactions begin and end where `change` says so, and nowhere else.
-            db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
-            db.row_factory = sqlite3.Row
-            self._local.db = db
-        return db
-
-    @contextmanager
-    def change(self) -> Iterator[sqlite3.Connection]:
-        """One change that all others wait for, those of other processes too; undone when the block raises."""
-        self.db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self.db
-        except BaseException:
-            self.db.execute("ROLLBACK")
-            raise
-        self.db.execute("COMMIT")
 
     # ------------------------------------------------------------ within a change
 
@@ -186,7 +162,7 @@ class HistoryFile:
             )
         if version != kind:
             self.db.execute("PRAGMA journal_mode = WAL")
-            with self.change() as db:
+            with self.transaction() as db:
                 for table in ("outputs", "scanned", *(["words"] if indexed else [])):
                     db.execute(f"DROP TABLE IF EXISTS {table}")
                 for statement in (*TABLES, *annotation.TABLES, *([WORDS] if indexed else [])):
@@ -196,8 +172,7 @@ class HistoryFile:
         return indexed
 
     def _lay_aside(self) -> None:
-        self.db.close()
-        del self._local.db
+        self.close()
         os.replace(self.path, self.path.with_name(f"{FILE}.broken"))
         for suffix in ("-wal", "-shm"):
             self.path.with_name(FILE + suffix).unlink(missing_ok=True)

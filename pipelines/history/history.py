@@ -19,7 +19,7 @@ from typing import Any
 
 from pipelines.files.kept import KEPT
 from pipelines.files.media import MediaError
-from pipelines.files.record import Kind, outputs_of, read_record, shown_of
+from pipelines.files.record import Told, outputs_of, read_record, shown_of
 from pipelines.history import annotation
 from pipelines.history.annotation import Annotation
 from pipelines.history.bin import Bin
@@ -36,16 +36,13 @@ SETTLED = 2 * 10**9  # nanoseconds after which a folder's time of change tells o
 JOINED = "FROM outputs AS o LEFT JOIN annotations AS a ON a.stem = o.stem AND a.job = o.job"
 
 
-@dataclass(frozen=True)
-class Entry:
+@dataclass(frozen=True, kw_only=True)
+class Entry(Told):
     """An output.
 
     Attributes:
         id: what it is called wherever others can see it.
         stem: the name of its files.
-        prompt: of the job and of its scenes, boxes or layers, a line each.
-        width, height: in pixels; None where nobody says.
-        kind: a picture, a video, or a picture in layers.
         created: when its record was written, in seconds since 1970.
         rating: 0, which is none, to 5.
         binned: when it was thrown away, in seconds since 1970; None where it was not.
@@ -53,13 +50,6 @@ class Entry:
 
     id: str
     stem: str
-    task: str
-    model: str
-    prompt: str
-    seed: int | None
-    width: int | None
-    height: int | None
-    kind: Kind
     created: float
     rating: int
     tags: tuple[str, ...]
@@ -248,7 +238,7 @@ class History:
             Refusal: there is no such output, or a value that can not be kept.
             OSError: it can not be written; then nothing was said.
         """
-        with self._file.change() as db:
+        with self._file.transaction() as db:
             row = self._known(id)
             entry = _entry(row)
             said: dict[str, Any] = {"rating": rating, "tags": None if tags is None else tuple(tags), "note": note}
@@ -320,7 +310,7 @@ class History:
     @contextmanager
     def _moving(self) -> Iterator[sqlite3.Connection]:
         """A change in which files may move: what a killed process left half done is brought to its end first."""
-        with self._file.change() as db:
+        with self._file.transaction() as db:
             self._bin.recover()
             yield db
 

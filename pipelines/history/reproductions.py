@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from pipelines.files.atomic import write_bytes
 from pipelines.files.kept import KEPT
+from pipelines.history.notes import noted
 
 FOLDER = "reproductions"
 ASKED, TOLD = ".asked", ".told"
@@ -143,7 +144,7 @@ class Reproductions:
             with suppress(FileNotFoundError):  # it was taken back meanwhile
                 found.append((path.stat().st_mtime_ns, path))
         for _, path in sorted(found):
-            record = _json(path).get("record")
+            record = noted(path).get("record")
             if isinstance(record, str) and not set(record) & set("/\\\0"):
                 self._noted = 0.0
                 self.running(path.stem, 0, 0)
@@ -180,7 +181,7 @@ class Reproductions:
     def recover(self) -> None:
         """Say of what a killed worker had at work that it was interrupted. For the worker alone, as it starts."""
         for path in self._all(TOLD):
-            if "verdict" not in _json(path):
+            if "verdict" not in noted(path):
                 if self._path(path.stem, ASKED).exists():
                     self.interrupted(path.stem)
                 else:
@@ -199,7 +200,7 @@ class Reproductions:
         return [self.folder / name for name in names if name.endswith(suffix) and ID.fullmatch(name[: -len(suffix)])]
 
     def _told(self, id: str) -> dict[str, Any]:
-        return _json(self._path(id, TOLD))
+        return noted(self._path(id, TOLD))
 
     def _prune(self) -> None:
         told = self._all(TOLD)
@@ -211,11 +212,3 @@ def _verdict(told: dict[str, Any]) -> Verdict:
     return Verdict(
         told["rendered"], tuple(Again(**file) for file in told["files"]), tuple(told["reasons"]), tuple(told["changed"])
     )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

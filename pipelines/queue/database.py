@@ -1,4 +1,4 @@
-"""The queue's file: its tables, how an older file becomes one of today, and a connection for each thread.
+"""The queue's file: its tables, and how an older file becomes one of today.
 
 What a row may become, and when, is `queue.py`'s.
 """
@@ -6,13 +6,12 @@ What a row may become, and when, is `queue.py`'s.
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.files.database import Database
+
 VERSION = 3  # of the tables below; a newer file is refused rather than misread
-PATIENCE = 30.0  # seconds that a call waits for another process's write
 
 # A row's `place` orders the line; between two places there is always another one, until they are numbered anew.
 JOBS = """
@@ -82,7 +81,7 @@ class QueueError(OSError):
     """The queue's file can not be used: one sentence."""
 
 
-class QueueFile:
+class QueueFile(Database):
     """An SQLite file in WAL mode. A read or a write is one transaction on its thread's own connection."""
 
     def __init__(self, path: Path) -> None:
@@ -91,12 +90,11 @@ class QueueFile:
         Raises:
             QueueError: the file is not a queue, or is one of a newer version.
         """
-        self.path = path
-        self._local = threading.local()
+        super().__init__(path)
         try:
             version = self._version()
             if version < VERSION:
-                self._connection().execute("PRAGMA journal_mode = WAL")
+                self.db.execute("PRAGMA journal_mode = WAL")
                 self._bring_up()
         except sqlite3.Error as error:
             raise QueueError(f"{self.path}: can not be used as a queue: {error}; move it away") from None
@@ -107,7 +105,7 @@ class QueueFile:
 
     def read(self, statement: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """What a SELECT finds. Nobody waits for it, and it waits for nobody."""
-        return self._connection().execute(statement, values).fetchall()
+        return self.db.execute(statement, values).fetchall()
 
     def write(self, statement: str, values: Sequence[object] = (), durable: bool = True) -> list[sqlite3.Row]:
         """What a statement that changes rows returns; within `transaction` it is a part of that one.
@@ -117,24 +115,10 @@ class QueueFile:
             values: of its question marks.
             durable: whether it waits for the disk, so that a power cut does not undo it.
         """
-        db = self._connection()
+        db = self.db
         if not db.in_transaction:
             db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         return db.execute(statement, values).fetchall()
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose statements happen all or not at all."""
-        db = self._connection()
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("BEGIN IMMEDIATE")  # at once the writer, for one that reads first can not always become one
-        try:
-            yield db
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:  # a full disk ends some by itself
-                db.execute("ROLLBACK")
-            raise
 
     def _version(self) -> int:
         return int(self.read("PRAGMA user_version")[0][0])
@@ -149,13 +133,3 @@ class QueueFile:
             statements = FROM_SECOND if version == 2 else (*(FROM_FIRST if older else (JOBS,)), *BESIDE)
             for statement in (*statements, f"PRAGMA user_version = {VERSION}"):
                 db.execute(statement)
-
-    def _connection(self) -> sqlite3.Connection:
-        """This thread's connection. It stays open, for the last one to close makes SQLite write its log back."""
-        db: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if db is None:
-            # isolation_level None: each statement is its own transaction, begun and ended by SQLite.
-            db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
-            db.row_factory = sqlite3.Row
-            self._local.db = db
-        return db
