@@ -200,7 +200,7 @@ def watch(path: Path, each: Callable[[Pixels], None]) -> Fraction | None:
         raise MediaError(f"{path}: expected a video (MP4, MOV, WebM, MKV) or a folder of PNG frames")
     times, clock = [], None
     try:
-        for frame, time, clock in _frames_of(path, container, held=False):
+        for frame, time, clock in _frames_of(path, container, held=False):  # noqa: B007 - the last one is read below
             times.append(time)
             each(frame)
     except MediaError:
