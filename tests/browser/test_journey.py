@@ -154,7 +154,7 @@ def test_an_afternoon(tmp_path: Path, page: Any) -> None:
 
         turn_to(page, "Layout")
         page.fill("#layout-prompt textarea", "two things on a white background")
-        for start, end, words in (((0.1, 0.1), (0.5, 0.5), "a red circle"), ((0.5, 0.5), (0.9, 0.9), "a blue square")):
+        for start, end, words in (((0.1, 0.1), (0.5, 0.5), "a red circle"), ((0.6, 0.6), (0.9, 0.9), "a blue square")):
             drag(page, start, end)
             page.keyboard.type(words)
         small(page, "layout")
