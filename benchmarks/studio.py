@@ -141,7 +141,7 @@ async def _measure(url: str, out: Path, server: subprocess.Popen[bytes], options
         after = _memory(server.pid), _memory(worker)
         clicks = Seen()
         for _ in range(CLICKS):
-            await page.send(client, _press(page, options.steps), clicks)
+            await page.send(client, {**_press(page, options.steps), "session_hash": "clicks"}, clicks)
             await asyncio.sleep(0.05)
         backlog.cancel()
         alive = "at work" if server.poll() is None and _child(server.pid) == worker else "NOT THE ONE OF THE BEGINNING"
@@ -182,26 +182,27 @@ async def _visitors(
 ) -> None:
     """Pages that come, and stay until they are sent away."""
 
-    async def visit(make: Callable[[], Mapping[str, Any]], pause: float, seen: Seen) -> None:
+    # A page calls itself something, and so keeps its session: without a name every call would begin one.
+    async def visit(name: str, pause: float, seen: Seen) -> None:
         await asyncio.sleep(random.random() * pause)  # not all at one moment
         while True:
-            await page.send(client, make(), seen)
+            await page.send(client, {**_press(page, options.steps), "session_hash": name}, seen)
             await asyncio.sleep(pause)
 
     look = page.call("watch_text")
 
-    async def watch() -> None:
+    async def watch(name: str) -> None:
         await asyncio.sleep(random.random() * LOOK)
         mark = ""
         while True:
             now = await page.ask(client, mark, polled)
             if now != mark:  # then the page has its easel drawn anew
                 mark = now
-                await page.send(client, look, drawn)
+                await page.send(client, {**look, "session_hash": name}, drawn)
             await asyncio.sleep(LOOK)
 
-    visits = [watch() for _ in range(options.polling)]
-    visits += [visit(lambda: _press(page, options.steps), THINK, posted) for _ in range(options.posting)]
+    visits = [watch(f"looks{number}") for number in range(options.polling)]
+    visits += [visit(f"posts{number}", THINK, posted) for number in range(options.posting)]
     await asyncio.gather(*visits)
 
 

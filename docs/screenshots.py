@@ -91,7 +91,7 @@ def _take(page: Any, tab: str, path: Path) -> None:
                 page.wait_for_timeout(1500)
             page.click(f"#{kind}-render")
             page.wait_for_timeout(1000)
-            page.wait_for_selector(f"#{kind}-stage .stage.done", state="visible")
+            page.wait_for_selector(f"#{kind}-easel .stage.done", state="visible")
     page.wait_for_timeout(1500)  # pictures settle, and the history is read
     with Image.open(io.BytesIO(page.screenshot(full_page=True))) as shot:
         shot.save(path, quality=80, method=6)

@@ -65,7 +65,9 @@ def test_whoever_shows_another_job_is_told_how_far_the_one_at_work_is(client: Te
     assert told == {"mark": mark(queue, second), "id": first, "at": "step 3 of 7"}
 
 
-@pytest.mark.parametrize("change", ["claim", "cancel", "pause", "pause_all", "finish", "another", "message"])
+@pytest.mark.parametrize(
+    "change", ["claim", "cancel", "pause", "pause_all", "finish", "another", "fail", "stop", "hold", "warn"]
+)
 def test_every_change_that_a_page_shows_changes_the_mark(queue: Queue, change: str) -> None:
     id = queue.add(text("a circle"))
     before = mark(queue, id)
@@ -82,7 +84,11 @@ def test_every_change_that_a_page_shows_changes_the_mark(queue: Queue, change: s
     else:
         queue.claim()
         before = mark(queue, id)
-        queue.fail(id, "no memory") if change == "message" else queue.done(id, ["a.png"])
+        {
+            "finish": lambda: queue.done(id, ["a.png"]), "fail": lambda: queue.fail(id, "no memory"),
+            "stop": lambda: queue.cancel(id), "hold": lambda: queue.pause(id),
+            "warn": lambda: queue.warn(id, ["a word"]),
+        }[change]()  # fmt: skip
     assert mark(queue, id) != before
     assert seen(queue, lambda: "the renderer is away", id, "text").mark != mark(queue, id)
 
