@@ -54,7 +54,7 @@ def serve(
         share=share,
         prevent_thread_lock=True,
         inbrowser=False,
-        **options(queue, folder, {"password": password}, more.get("health", str)),
+        **options(page.studio, {"password": password}),
     )
     return page
 

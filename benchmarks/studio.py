@@ -1,18 +1,21 @@
 """What visitors cost the studio, and what a render costs them: `python -m benchmarks.studio`.
 
 The studio is served as people serve it, with its worker and the embedded checkpoint, in a folder that is thrown away.
-The worker has more to do than it can; it renders for a while alone, then with clients that poll and post as pages do,
+The worker has more to do than it can; it renders for a while alone, then with clients that ask and post as pages do,
 then alone again, and what it finishes is counted. Then one page presses Render again and again while it works.
-Clients run in this process and share the machine's cores, so what they cost here is the most that they can.
+Clients run in this process and share the machine's cores, so what they cost here is the most that they can; what the
+server and they took of a core is printed, to tell them apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import platform
 import random
+import re
 import socket
 import statistics
 import subprocess
@@ -79,18 +82,6 @@ class Page:
         data = [changes.get((part.get("elem_id") or "").replace("-", "_"), part.get("value")) for part in parts]
         return {"data": data, "fn_index": listener["id"]}
 
-    async def ask(self, client: httpx.AsyncClient, mark: str, seen: Seen) -> str:
-        """Ask whether anything changed since `mark`, and return the mark of now."""
-        begun, now = time.perf_counter(), mark
-        try:
-            answer = await client.get(f"{self.url}/watch/text", params={"follows": "", "mark": mark})
-            problem = "" if answer.status_code in (200, 204) else f"status {answer.status_code}"
-            now = answer.json()["mark"] if answer.status_code == 200 else mark
-        except httpx.HTTPError as error:
-            problem = type(error).__name__
-        seen.add(time.perf_counter() - begun, problem)
-        return now
-
     async def send(self, client: httpx.AsyncClient, call: Mapping[str, Any], seen: Seen) -> None:
         """Send a call and take down what came of it."""
         begun = time.perf_counter()
@@ -100,6 +91,37 @@ class Page:
         except httpx.HTTPError as error:
             problem = type(error).__name__
         seen.add(time.perf_counter() - begun, problem)
+
+
+class Watcher:
+    """A page that is left open on the Text tab: it asks what is new, over a connection that it keeps.
+
+    Not by httpx, which takes as long for a question as the studio for its answer.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._host, _, self._port = url.removeprefix("http://").partition(":")
+        self._mark = ""
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, seen: Seen) -> None:
+        """Ask once, and remember what was told."""
+        begun = time.perf_counter()
+        try:
+            status, body = await asyncio.wait_for(self._get(f"/watch/text?follows=&mark={self._mark}"), 60)
+            problem = "" if status in (200, 204) else f"status {status}"
+            if status == 200:
+                self._mark = json.loads(body)["mark"]
+        except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+            problem, self._streams = type(error).__name__, None
+        seen.add(time.perf_counter() - begun, problem)
+
+    async def _get(self, path: str) -> tuple[int, bytes]:
+        reader, writer = self._streams = self._streams or await asyncio.open_connection(self._host, int(self._port))
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        length = re.search(r"\r\ncontent-length: (\d+)", head)
+        return int(head.split(" ", 2)[1]), await reader.readexactly(int(length[1]) if length else 0)
 
 
 def main() -> None:
@@ -135,8 +157,11 @@ async def _measure(url: str, out: Path, server: subprocess.Popen[bytes], options
         )
         before = _memory(server.pid), _memory(worker)
         alone = await _rate(queue, options.seconds / 2, None)
-        polled, drawn, posted = Seen(), Seen(), Seen()
-        visited = await _rate(queue, options.seconds, _visitors(page, client, polled, drawn, posted, options))
+        asked, posted = Seen(), Seen()
+        busy, begun = {pid: _busy(pid) for pid in (server.pid, os.getpid())}, time.perf_counter()
+        visited = await _rate(queue, options.seconds, _visitors(page, client, asked, posted, options))
+        took = time.perf_counter() - begun
+        of_server, of_clients = ((_busy(pid) - then) / took for pid, then in busy.items())
         alone = (alone + await _rate(queue, options.seconds / 2, None)) / 2
         after = _memory(server.pid), _memory(worker)
         clicks = Seen()
@@ -145,14 +170,14 @@ async def _measure(url: str, out: Path, server: subprocess.Popen[bytes], options
             await asyncio.sleep(0.05)
         backlog.cancel()
         alive = "at work" if server.poll() is None and _child(server.pid) == worker else "NOT THE ONE OF THE BEGINNING"
-    print(f"asks    {polled.told()}")
-    print(f"looks   {drawn.told()}")
+    print(f"asks    {asked.told()}")
     print(f"posts   {posted.told()}")
-    for name, seen in (("asks", polled), ("looks", drawn), ("posts", posted)):
+    for name, seen in (("asks", asked), ("posts", posted)):
         if seen.errors:
             print(f"        {name}: {', '.join(sorted(set(seen.errors)))}")
     ratio = f"{visited / alone:.2f} of it" if alone else "nothing to compare: too short"
     print(f"renders {alone:.2f} a second alone, {visited:.2f} with clients: {ratio}")
+    print(f"cores   with clients: the server {of_server:.2f} of one, the clients themselves {of_clients:.2f}")
     for name, first, last in (("server", before[0], after[0]), ("worker", before[1], after[1])):
         print(f"memory  {name} {first / 2**20:.0f} MiB at first, {last / 2**20:.0f} MiB at last")
     print(f"clicks  on Render while it renders: {clicks.told()}; the worker is {alive}")
@@ -178,7 +203,7 @@ def _press(page: Page, steps: int) -> dict[str, Any]:
 
 
 async def _visitors(
-    page: Page, client: httpx.AsyncClient, polled: Seen, drawn: Seen, posted: Seen, options: argparse.Namespace
+    page: Page, client: httpx.AsyncClient, asked: Seen, posted: Seen, options: argparse.Namespace
 ) -> None:
     """Pages that come, and stay until they are sent away."""
 
@@ -189,19 +214,14 @@ async def _visitors(
             await page.send(client, {**_press(page, options.steps), "session_hash": name}, seen)
             await asyncio.sleep(pause)
 
-    look = page.call("watch_text")
-
-    async def watch(name: str) -> None:
+    async def watch() -> None:
         await asyncio.sleep(random.random() * LOOK)
-        mark = ""
+        watcher = Watcher(page.url)
         while True:
-            now = await page.ask(client, mark, polled)
-            if now != mark:  # then the page has its easel drawn anew
-                mark = now
-                await page.send(client, {**look, "session_hash": name}, drawn)
+            await watcher.ask(asked)
             await asyncio.sleep(LOOK)
 
-    visits = [watch(f"looks{number}") for number in range(options.polling)]
+    visits = [watch() for _ in range(options.polling)]
     visits += [visit(f"posts{number}", THINK, posted) for number in range(options.posting)]
     await asyncio.gather(*visits)
 
@@ -277,6 +297,15 @@ def _child(pid: int) -> int:
         if int(told[1]) == pid:
             return int(stat.parent.name)
     return 0
+
+
+def _busy(pid: int) -> float:
+    """Seconds of a core that a process took so far; 0 where /proc does not tell."""
+    try:
+        told = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0.0
 
 
 def _memory(pid: int) -> int:

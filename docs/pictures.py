@@ -25,6 +25,8 @@ PAGES: dict[str, tuple[str, int]] = {
     "video": ("video.yaml", 4),
     "masked": ("masked.yaml", 1),
     "scenes": ("scenes.yaml", 8),
+    "layout": ("layout.yaml", 1),
+    "layered": ("layered.yaml", 1),
 }
 
 
@@ -50,12 +52,19 @@ def names(jobs: Path) -> list[str]:
 
 
 def of(folder: Path, stem: str, shown: int) -> list[Image.Image]:
-    """What is shown of one output: the picture, or `shown` of its frames, evenly spread."""
+    """What is shown of one output: the picture with its boxes or layers, or `shown` of its frames, evenly spread."""
     if (folder / f"{stem}.png").exists():
-        return [Image.open(folder / f"{stem}.png").convert("RGB")]
+        found = [folder / f"{stem}.png", folder / f"{stem}-boxes.png", *sorted((folder / stem).glob("*.png"))]
+        return [on_paper(Image.open(path)) for path in found if path.exists()]
     with av.open(folder / f"{stem}.mp4") as video:
         frames = [frame.to_image() for frame in video.decode(video=0)]
     return [frames[number * len(frames) // shown] for number in range(shown)]
+
+
+def on_paper(picture: Image.Image) -> Image.Image:
+    """A picture without transparency."""
+    whole = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", whole.size, (*PAPER, 255)), whole).convert("RGB")
 
 
 def sheet(lines: Sequence[Sequence[Image.Image]]) -> Image.Image:

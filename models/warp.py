@@ -67,7 +67,7 @@ class MouthWarp(ModelMixin, ConfigMixin):
         self.up_half = nn.Conv2d(quarter + half, half, 3, padding=1)
         self.motion = nn.Conv2d(half, 3, 3, padding=1)  # right, down, and the blending weight's logarithm
         nn.init.zeros_(self.motion.weight)
-        nn.init.zeros_(self.motion.bias)
+        nn.init.zeros_(self.motion.bias)  # type: ignore[arg-type]
 
     @classmethod
     def of(cls, speech: Speech, **options: Any) -> MouthWarp:

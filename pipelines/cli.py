@@ -113,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("run", type=Path, metavar="RUN.yaml", help="the run: data, stages, schedule")
     train.add_argument("--device", choices=("auto", "cpu"), default="auto", help="where to train (default: auto)")
     train.add_argument("--stop-after", type=_count, metavar="N", help="stop after N steps; the same command goes on")
+    train.add_argument("--preflight", action="store_true", help="check the run's own pictures, tell its cost and stop")
+    train.add_argument("--json", action="store_true", help="the preflight's report as JSON")
 
     models = commands.add_parser("models", help="list the models that are here", allow_abbrev=False)
     models.add_argument(
@@ -223,8 +225,9 @@ def _train(args: argparse.Namespace) -> int:
         raise Refusal(str(args.run), "there is no such file; a run of the embedded model is assets/papercut/train.yaml")
     # By name at run time: imports point down only, and training stands above pipelines. The command line is the one
     # place from which a person reaches both.
-    training = importlib.import_module("training.main")
-    return int(training.train(args.run, device=args.device, stop_after=args.stop_after) or DONE)
+    training = importlib.import_module("training.start")
+    options = {"device": args.device, "stop_after": args.stop_after}
+    return int(training.start(args.run, **options, preflight=args.preflight, as_json=args.json) or DONE)
 
 
 def _models(args: argparse.Namespace) -> int:

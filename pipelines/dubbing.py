@@ -27,6 +27,7 @@ from pipelines.job import DubbingJob
 from pipelines.refusal import Refusal
 from pipelines.story.scenecache import BrokenScene, SceneCache, Stored, digest, fingerprint
 from pipelines.voice.footage import Footage, even
+from pipelines.voice.overtime import loudness, moments, openings
 from pipelines.voice.record import record_of
 from pipelines.voice.region import Rectangle
 from pipelines.voice.shots import Shots, read_shots, speech_tokens
@@ -183,7 +184,8 @@ def _render(work: Work, job: DubbingJob) -> Output:
     shots, sound = read_shots(job, description)
     source, made = Reel(work.cache), Reel(work.cache)
     _read_source(job, shots.footage, source)
-    stage = Stage(work, job, shots, source, mono16k(sound))
+    wave = mono16k(sound)
+    stage = Stage(work, job, shots, source, wave)
     cache = SceneCache(work.cache / "windows") if work.cache else None
     fixed = [_made_with(work.checkpoint, cache), _asked(job), shots.warp, stage.references_digest() if cache else ""]
     windows = shots.timeline.windows(job.window, job.overlap)
@@ -213,10 +215,12 @@ def _render(work: Work, job: DubbingJob) -> Output:
         tokens = torch.from_numpy(stored.tokens)
     warnings += work.checkpoint.prompts.too_long(job.prompt)
     soundtrack = told("audio", lambda _: Soundtrack.of(sound), job.audio)
+    dubbed = Dubbed(source, made, shots.timeline, shots.view)
+    seen = {"loud": loudness(wave, len(moments(len(dubbed)))), "open": openings(dubbed, shots)}
     return Output(
-        Dubbed(source, made, shots.timeline, shots.view),
+        dubbed,
         list(dict.fromkeys(warnings)),
-        record_of(job, shots, windows, reused, sound, soundtrack),
+        record_of(job, shots, windows, reused, sound, soundtrack, seen),
         shots.timeline.fps,
         sound=soundtrack,
     )

@@ -61,7 +61,7 @@ def diorama(words: list[str]) -> int:
         path = Path(word)
         if path.suffix == ".yaml" and path.is_file():
             documents = [_brief(value) for value in yaml.safe_load_all(path.read_text())]
-            if words[0] == "train":
+            if words[0] == "train" and "autoencoder" in documents[0]:
                 words = [*words[: words.index(word)], _small_run(documents[0]), *words[words.index(word) + 1 :]]
             else:
                 path.write_text(yaml.safe_dump_all(documents, sort_keys=False))

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import tracemalloc
 import wave
 from collections.abc import Callable
 from fractions import Fraction
@@ -26,13 +27,14 @@ from pipelines.dubbing import dubbing_plan, given_tokens
 from pipelines.engine import Engine
 from pipelines.files.audio import read_audio
 from pipelines.files.kept import KEPT
-from pipelines.files.media import read_clip, write_video
+from pipelines.files.media import MediaError, read_clip, write_video
 from pipelines.job import DubbingJob, Refusal, recipe
 from pipelines.sampler import Guidance, build_scheduler, sample
 from pipelines.text import text_plan
 from pipelines.voice.record import spans
 from pipelines.voice.shots import read_shots
-from tests.speaking import SIDE, folder_of, hearing, job, portrait, samples, sound, still
+from pipelines.voice.stage import Stage
+from tests.speaking import SIDE, echo, folder_of, hearing, job, portrait, samples, sound, still
 from tests.test_help import ROOT
 from tests.test_mmdit import SMALL, pair
 
@@ -185,6 +187,8 @@ def test_outside_the_mouth_every_pixel_is_the_source_and_inside_speech_decides(
     told = record["dubbing"]
     assert told["windows"] == [[0, 6], [6, 10], [10, 13]] and told["face_found_by"] == "papercut"
     assert len(told["references"]) == 3 and told["passed_frames"] == "" and told["warp"] is False
+    over_time = told["over_time"]
+    assert len(over_time["loud"]) == len(over_time["open"]) == 13 and None not in over_time["open"]
     quiet = job(model, source, quiet_sound(tmp_path / "q.wav", 13 / 25))
     silent, _ = frames_of(engine, quiet)
     assert np.array_equal(silent[kept], found[kept]) and not np.array_equal(silent, found)
@@ -331,6 +335,11 @@ def corrupt(path: Path) -> Path:
     return path
 
 
+def empty_file(path: Path) -> Path:
+    path.write_bytes(b"")
+    return path
+
+
 def text_file(path: Path) -> Path:
     path.write_text("no media\n" * 50)
     return path
@@ -344,6 +353,8 @@ def one_frame(path: Path) -> Path:
 WRONG: list[tuple[str, Callable[[Path], Path] | Any, str]] = [
     ("audio", mute, "no audio stream"),
     ("audio", empty_wav, "no samples"),
+    ("audio", empty_file, "got an empty file"),
+    ("audio", corrupt, "expected sound"),
     ("audio", eight_hours, "at most 30 minutes"),
     ("audio", text_file, "expected sound"),
     ("audio", lambda path: path, "no such file"),
@@ -351,7 +362,10 @@ WRONG: list[tuple[str, Callable[[Path], Path] | Any, str]] = [
     ("source", one_frame, "two frames or more, got one"),
     ("source", text_file, "can not be read"),
     ("source", lambda path: path, "no such file"),
+    ("source", empty_file, "can not be read"),
     ("face", [0.2, 0.2, 1.2, 0.9], "equal to 1"),
+    ("face", [-0.1, 0.2, 0.5, 0.9], "equal to 0"),
+    ("face", [0.6, 0.2, 0.2, 0.9], "x0"),
     ("start", 30, "got none from 30"),
     ("start", -1.0, "got none from -1"),
     ("warp", True, "has no warp"),
@@ -380,6 +394,15 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     said = capsys.readouterr().err.strip()
     assert len(said.splitlines()) == 1 and f"job.yaml, document 1, field {field}" in said and reason in said
     assert not (tmp_path / "out").exists()
+
+
+def test_eight_hours_are_refused_by_their_header_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded_at_all(*_: object) -> None:
+        raise AssertionError("a sample was decoded")
+
+    monkeypatch.setattr("pipelines.files.audio._pieces", decoded_at_all)
+    with pytest.raises(MediaError, match=r"at most 30 minutes of sound, got 480\.0"):
+        read_audio(eight_hours(tmp_path / "long.wav"))
 
 
 def test_a_picture_does_not_decide_the_length(model: Path, tmp_path: Path, engine: Engine) -> None:
@@ -430,7 +453,7 @@ def test_after_a_kill_finished_windows_are_taken_again_and_the_bytes_are_the_sam
 def test_only_windows_whose_content_changed_are_made_again(model: Path, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "face", portrait(13), 25)
     engine = Engine("cpu", tmp_path / "kept")
-    longer, shorter = sound(tmp_path / "a.wav", 13 / 25), sound(tmp_path / "b.wav", 11 / 25)
+    longer, shorter = sound(tmp_path / "a.wav", 13 / 25), sound(tmp_path / "b.wav", 10 / 25)
     first, record = frames_of(engine, job(model, source, longer))
     again, repeated = frames_of(engine, job(model, source, longer))
     assert np.array_equal(first, again)
@@ -439,6 +462,53 @@ def test_only_windows_whose_content_changed_are_made_again(model: Path, tmp_path
     assert cut["dubbing"]["windows_reused"] == [0], "the second hears the end of the sound"
     _, other = frames_of(engine, job(model, source, longer, seed=4))
     assert other["dubbing"]["windows_reused"] == []
+
+
+# ---------------------------------------------------------------- long clips
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps"), [(1, 24), (10.02, 25), (60, Fraction(30_000, 1001)), (3.3, 30)], ids=["24", "25", "29.97", "30"]
+)
+def test_a_clip_of_a_second_or_a_minute_keeps_its_rate_its_length_and_every_sample(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, fps: int | Fraction
+) -> None:
+    monkeypatch.setattr(Stage, "make", echo)  # everything but the model
+    source = folder_of(tmp_path / "face", portrait(3, float(fps)), fps)
+    audio = sound(tmp_path / "a.wav", seconds, 44_100, channels=2)
+    assert call(tmp_path, job(model, source, audio, name="out", window=16)) == 0
+    film = tmp_path / "out" / "out.mp4"
+    with av.open(str(film)) as opened:
+        video = opened.streams.video[0]
+        count, rate = sum(packet.size > 0 for packet in opened.demux(video)), video.average_rate
+        lasts = video.duration * video.time_base
+    assert rate == fps and lasts == count / Fraction(fps)
+    assert abs(lasts - Fraction(round(seconds * 44_100), 44_100)) <= 1 / (2 * Fraction(fps))
+    assert np.array_equal(decoded(film), samples(seconds, 44_100, 2))
+
+
+def test_memory_does_not_grow_with_the_length_of_a_clip(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine
+) -> None:
+    monkeypatch.setattr(Stage, "make", echo)
+    source = folder_of(tmp_path / "face", portrait(4), 25)
+
+    def peak(seconds: int) -> int:
+        """Bytes that Python and NumPy hold at most while a clip is made and read back."""
+        wanted = job(model, source, sound(tmp_path / f"{seconds}.wav", seconds), window=16)
+        tracemalloc.start()
+        (rendered,) = engine.render([wanted], lambda step, steps: True)
+        assert sum(1 for _ in rendered.frames) == 25 * seconds
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(1)  # what is kept once for all
+    short, long = peak(20), peak(60)
+    further_frames = 40 * 25 * SIDE * SIDE * 3
+    # The sound is held: as it came, and as speech is heard, each while another copy of it is made.
+    further_sound = 40 * 16_000 * (2 * 2 + 2 * 4)
+    assert long - short < further_sound + further_frames / 10
 
 
 def test_frames_are_never_all_in_memory(model: Path, tmp_path: Path, engine: Engine) -> None:

@@ -11,20 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.checkpoint import EMBEDDED
+from models.checkpoint import EMBEDDED, describe
 from pipelines.files.media import read_clip, write_video
 from pipelines.job import Refusal
 from pipelines.voice import yunet
-from pipelines.voice.footage import bridge, read_footage
+from pipelines.voice.footage import bridge, faces_in, read_footage
+from pipelines.voice.overtime import MOMENTS, loudness, moments, openings
 from pipelines.voice.papercut import PapercutLocator, overlap
 from pipelines.voice.reel import Dubbed, Reel
 from pipelines.voice.references import choose, openness
 from pipelines.voice.region import cuts_of, mask_of, mouth_of, rectangle_of, view_of
+from pipelines.voice.shots import Shots, read_shots
 from pipelines.voice.timeline import Timeline, timeline
 from tests.speaking import PERSON, SIDE, folder_of, job, people, portrait, sound, still
+from training.face import draw
 from training.papercut import World, render
 from training.pixels import to_pixels
 from training.portrait import BLINK, SLOT, Portrait
+from training.voice import Voice
 
 RATES = [Fraction(24), Fraction(25), Fraction(30_000, 1001), Fraction(30)]
 
@@ -183,6 +187,7 @@ def test_of_several_faces_the_largest_speaks_or_the_one_that_is_named(tmp_path: 
     named = read_footage(job(EMBEDDED / "papercut", source, audio, face=[0.66, 0.3, 0.95, 0.8]), tmp_path)
     (small,) = named.faces
     assert small is not None and small[0] > 128
+    assert faces_in(two(), tmp_path) == [large, small], "as a page offers them"
 
 
 def test_a_face_in_a_video_is_followed_through_compression_and_blinks(tmp_path: Path) -> None:
@@ -274,6 +279,39 @@ def test_references_are_different_frames_with_a_face_and_hold_both_ends(open_: l
     assert None not in values
     if there:
         assert max(there) in values and (count == 1 or min(there) in values)
+
+
+# ---------------------------------------------------------------- over time
+
+
+def shots_of(source: Path, audio: Path, **fields: object) -> Shots:
+    described = describe("papercut")
+    return read_shots(job(EMBEDDED / "papercut", source, audio, **fields), described)[0]
+
+
+def test_how_open_a_mouth_seems_goes_with_how_open_it_is(tmp_path: Path) -> None:
+    times = np.arange(48) / 25 + 0.02
+    mouths = Voice(3, 1, 2.0).track(times).astype(np.float64)
+    frames = np.stack([to_pixels(frame) for frame in draw(PERSON, times.tolist(), mouths, SIDE, SIDE)])
+    source, audio = folder_of(tmp_path / "face", frames, 25), sound(tmp_path / "a.wav", 48 / 25)
+    for region in ("mouth", "portrait"):
+        seen = openings(frames, shots_of(source, audio, region=region))
+        assert None not in seen and np.corrcoef(np.array(seen, float), mouths[:, 0])[0, 1] > 0.85, region
+
+
+def test_what_is_in_a_box_that_was_only_given_is_not_taken_for_a_mouth(tmp_path: Path) -> None:
+    frames = np.full((3, 96, 96, 3), 90, np.uint8)
+    source, audio = folder_of(tmp_path / "plain", frames, 25), sound(tmp_path / "a.wav", 3 / 25)
+    assert openings(frames, shots_of(source, audio, face=[0.25, 0.25, 0.75, 1.0])) == [None] * 3
+
+
+def test_loudness_is_told_at_as_many_moments_as_openings() -> None:
+    assert moments(3) == [0, 1, 2] and len(moments(5_000)) == MOMENTS
+    spread = np.diff(moments(5_000))
+    assert moments(5_000)[0] > 0 and spread.max() - spread.min() <= 1
+    wave = np.concatenate([np.zeros(800), np.full(800, 0.5), np.full(800, -1.0)]).astype(np.float32)
+    assert loudness(wave, 3) == [0.0, 0.5, 1.0]
+    assert loudness(wave[:1], 3) == [0.0, 0.0, 0.0], "a sound shorter than its frames"
 
 
 # ---------------------------------------------------------------- reels

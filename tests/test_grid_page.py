@@ -7,6 +7,7 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -22,11 +23,12 @@ from pipelines.queue.queue import Queue
 from tests.paced import over, text, until, working
 from tests.staged import StagedEngine, picture
 from tests.test_presets_page import called, form_of, listener, page_of, values
-from ui import wire
+from ui import gridtable, wire
 from ui.grid import spelled
 from ui.gridfiles import routes
 from ui.gridtable import table
 from ui.pace import Pace
+from ui.page import places
 from ui.studio import Studio
 from ui.uploads import Uploads
 
@@ -47,6 +49,11 @@ def fields(*axes: tuple[str, str], base: str = BASE) -> list[str]:
 
 def press(studio: Studio, *axes: tuple[str, str], base: str = BASE) -> tuple[Any, ...]:
     return tuple(called(page_of(studio), "render_grid")(*fields(*axes, base=base)))
+
+
+def watched(studio: Studio, id: str) -> str:
+    """What an open page is told of a grid."""
+    return str(places(studio)["grid"].draw(id=id).html)
 
 
 # ------------------------------------------------------------ what is typed
@@ -149,22 +156,20 @@ def test_a_job_with_files_goes_out_by_ids_and_comes_back_as_it_was(studio: Studi
 
 def test_a_press_queues_one_batch_and_the_page_shows_it_fill(studio: Studio) -> None:
     page = page_of(studio)
-    kept, shown, link, stop, _, said = called(page, "render_grid")(*fields(("seed", "1, 2"), ("guidance", "1, 3")))
+    kept, shown, said = called(page, "render_grid")(*fields(("seed", "1, 2"), ("guidance", "1, 3")))
     (id,) = GridStore(studio.folder).ids()
     rows = studio.queue.batch(id)
     assert said == "" and kept.value == id and [row.job["name"] for row in rows] == [
         "grid 1-1-1", "grid 1-2-1", "grid 1-1-2", "grid 1-2-2"
     ]  # fmt: skip
-    assert shown.count('class="blank queued"') == 4 and "0 of 4 rendered." in shown and link == "" and stop.visible
-    look = called(page, "watch_grid")
+    assert shown.count('class="blank queued"') == 4 and "0 of 4 rendered." in shown
+    assert "grid-page" not in shown and 'data-act="stop"' in shown
     with working(studio.queue, studio.folder, StagedEngine()):
         assert {over(studio.queue, row.id).state for row in rows} == {"done"}
-    later = called(page_of(studio), "watch_grid")  # a page that was opened afterwards
-    for watch in (look, later):
-        shown, link, stop, seen = watch(id, "")
-        assert "4 of 4 rendered." in shown and shown.count("<img") == 4 and not stop.visible
-        assert f'href="grids/{id}.zip"' in link
-        assert watch(id, seen) == (gr.skip(),) * 4, "nothing is drawn twice"
+    later = page_of(studio)  # a page that was opened afterwards
+    for shown in (watched(studio, id), listener(later, "grid-kept", "input")(id)):
+        assert "4 of 4 rendered." in shown and shown.count("<img") == 4 and 'data-act="stop"' not in shown
+        assert f'href="grids/{id}.zip"' in shown
     told = json.loads((studio.folder / "grid 1-2-1.json").read_text())["expanded_from"]
     assert told == {"grid": "grid 1", "cell": [2, 1], "fields": {"seed": 2, "guidance": 1}}
 
@@ -177,7 +182,7 @@ def test_a_retry_takes_the_place_of_what_failed_and_equal_cells_share_a_render(s
     assert len(rows) == 2, "two cells are one job"
     with working(studio.queue, studio.folder, StagedEngine()):
         until(lambda: not studio.queue.active())
-    shown, *_ = called(page, "watch_grid")(id, "")
+    shown = watched(studio, id)
     assert "1 of 2 rendered. 1 failed" in shown and shown.count("<img") == 2
     again = studio.queue.retry(rows[1].id)
     kept = GridStore(studio.folder).get(id)
@@ -190,16 +195,45 @@ def test_the_rest_is_cancelled_and_a_forgotten_grid_leaves_its_pictures(studio: 
     press(studio, ("seed", "1..2"))
     store = GridStore(studio.folder)
     second, first = store.ids()
-    shown, *_ = listener(page, "grid-stop", "click")(second)
+    act = listener(page, "grid-table", "act")
+    _, shown = act(second, SimpleNamespace(act="stop"))
     assert shown.count('class="blank cancelled"') == 2 and studio.queue.counts()["queued"] == 3
     assert store.get(second).grid.name == "grid 2", "each has a name of its own"  # type: ignore[union-attr]
-    kept, *_ = listener(page, "grid-forget", "click")(second)
+    kept, _ = act(second, SimpleNamespace(act="forget"))
     assert kept.value == first and store.ids() == [first] and len(studio.queue.rows()) == 5
     for id in ("", "nobody", "../../x", "0" * 16):
-        listener(page, "grid-stop", "click")(id)
-        listener(page, "grid-forget", "click")(id)
-        assert called(page, "watch_grid")(id, "")[1] == ""
+        for event in (
+            SimpleNamespace(act="stop"),
+            SimpleNamespace(act="forget"),
+            SimpleNamespace(),
+            SimpleNamespace(act=3),
+        ):
+            act(id, event)
+        assert "No grid yet" in watched(studio, id)
     assert store.ids() == [first] and studio.queue.counts()["queued"] == 3
+
+
+def test_a_grid_is_forgotten_only_after_a_question(studio: Studio) -> None:
+    """The button asks, in the page alone; what forgets stands in the question, which is seen once it was asked."""
+    press(studio, ("seed", "1..2"))
+    shown = watched(studio, GridStore(studio.folder).ids()[0])
+    question = re.search(r'<span class="sure".*?</span></span>|<span class="sure".*?</button></span>', shown)
+    assert question and "Forget “grid 1”? Its pictures stay." in question[0]
+    assert 'data-act="forget"' in question[0] and 'data-act="spare"' in question[0]
+    assert 'data-act="forget"' not in shown.replace(question[0], "") and 'data-act="ask"' in shown
+    assert ".grid-acts .sure { display: none;" in gridtable.CSS and ".asking .grid-acts .sure" in gridtable.CSS
+
+
+def test_a_step_changes_no_more_than_its_cell(studio: Studio) -> None:
+    press(studio, ("seed", "1..2"))
+    id = GridStore(studio.folder).ids()[0]
+    claimed = studio.queue.claim()
+    assert claimed is not None
+    studio.queue.progress(claimed.id, 1, 3)
+    first = places(studio)["grid"].draw(id=id)
+    studio.queue.progress(claimed.id, 2, 3)
+    second = places(studio)["grid"].draw(id=id)
+    assert first.html == second.html and second.live == {"cell:0": "step 2 of 3"}
 
 
 def test_a_list_that_changes_later_changes_no_grid(studio: Studio) -> None:
@@ -218,8 +252,8 @@ def test_a_file_that_is_no_grid_is_left_out(studio: Studio, tmp_path: Path) -> N
     for number, words in enumerate(("", "[]", "{}", '{"created": 1, "job": {}, "axes": []}', "nonsense")):
         (store.folder / f"{number:016x}.json").write_text(words)
         assert store.get(f"{number:016x}") is None
-    shown, link, *_ = listener(page_of(studio), "grid-kept", "input")("0" * 16)
-    assert "No grid yet" in shown and link == ""
+    shown = listener(page_of(studio), "grid-kept", "input")("0" * 16)
+    assert "No grid yet" in shown and "grid-page" not in shown
 
 
 # ------------------------------------------------------------ the page of it

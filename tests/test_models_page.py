@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from tests.paced import until
 from tests.shelved import KLEIN, FakeHub, skeleton
 from tests.staged import StagedEngine
 from tests.test_tabs import LAYS, values
+from ui import models
 from ui.desk import shelve
 from ui.models import drawn, fetch_said, models_tab, press
 from ui.pace import Pace
@@ -50,8 +52,8 @@ def studio(tmp_path: Path) -> Studio:
 
 def listeners(studio: Studio) -> dict[str, Any]:
     """The tab's listeners by name."""
-    with gr.Blocks() as page, gr.Tabs(), gr.Tab("Models") as tab:
-        models_tab(studio, tab)
+    with gr.Blocks() as page, gr.Tabs(), gr.Tab("Models"):
+        models_tab(studio)
     return {each.fn.__name__: each.fn for each in page.fns.values() if each.fn is not None}
 
 
@@ -94,15 +96,13 @@ def test_words_of_others_are_never_markup(studio: Studio) -> None:
         assert "<img" not in told and "&lt;img" in told
 
 
-def test_the_list_is_sent_only_when_it_changed(studio: Studio) -> None:
+def test_the_list_is_of_the_size_that_stands_in_the_fields_and_is_asked_for_by_it(studio: Studio) -> None:
     look = listeners(studio)["look"]
-    first, mark, _ = look(128, 128, 1, "")
-    again, same, _ = look(128, 128, 1, mark)
-    assert "papercut" in first and mark == same and again == gr.skip()
-    other, _, _ = look(None, 64, 1, mark)  # an empty field is as at the beginning
-    assert "Memory at 128 x 64" in other
-    studio.loaded.tell(State("papercut"))
-    assert "chip on" in look(128, 128, 1, mark)[0]
+    assert "papercut" in look(128, 128, 1) and 'data-watch="models?at=128x128x1"' in look(128, 128, 1)
+    other = look(None, 64, 1)  # an empty field is as at the beginning
+    assert "Memory at 128 x 64" in other and 'data-watch="models?at=128x64x1"' in other
+    for odd in ("x", [], 10**9, -3, True, 1e400):
+        assert models.AT.fullmatch(re.search(r"models\?at=(\w+)", look(odd, odd, odd))[1])  # type: ignore[index]
 
 
 # ------------------------------------------------------------ presses
@@ -134,7 +134,7 @@ def test_a_press_answers_with_a_sentence(studio: Studio) -> None:
 
 def test_a_folder_is_added_and_taken_off_again(studio: Studio, tmp_path: Path) -> None:
     add = listeners(studio)["add"]
-    rows, _, _, told = add(str(skeleton(tmp_path / "another")), 128, 128, 1)
+    rows, told = add(str(skeleton(tmp_path / "another")), 128, 128, 1)
     assert say("models.added", id="another") in told and "in a folder you added" in rows
     *_, told = add("/nowhere", 128, 128, 1)
     assert 'role="alert">expected a folder in diffusers layout that is here, got' in told
@@ -155,12 +155,13 @@ def test_a_hub_model_is_fetched_only_by_the_second_press(studio: Studio, tmp_pat
     _, none, button, coming = calls["fetch"](plan)
     assert none is None and not button.visible and "a/klein" in coming
     until(lambda: (now := studio.fetcher.now()) and now.over)
-    assert len(hub.fetched) == 1 and "a/klein is here." in calls["look"](128, 128, 1, "")[2]
+    assert len(hub.fetched) == 1 and "a/klein is here." in models.shown(studio, "128x128x1").live["fetch"]
     told, plan, button = calls["find"]("a/klein")
     assert "All of a/klein is here already: 8 MB in 9 files." in told and not button.visible
     told, plan, button = calls["find"]("no id")
     assert "expected an id of the Hugging Face hub" in told and plan is None and not button.visible
-    assert calls["fetch"](None)[0] == "" and len(hub.fetched) == 1
+    told, *_ = calls["fetch"](None)  # a page that was forgotten meanwhile
+    assert say("models.look_again") in told and len(hub.fetched) == 1
 
 
 # ------------------------------------------------------------ the model field of the other tabs

@@ -19,9 +19,10 @@ from pipelines.job import parse
 from pipelines.queue.queue import INTERRUPTED, MOST_PRIORITY, Queue, Row
 from tests.paced import state, text
 from tests.staged import StagedEngine
-from ui.page import build
+from ui.page import build, places
 from ui.queue import FOR_ALL, FOR_ONE, press
 from ui.queuelist import OVER_SHOWN, SHOWN, drawn
+from ui.shown import Shown
 from ui.status import LINES, stage, waiting
 
 EVIL = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
@@ -340,6 +341,14 @@ class Page:
         named = enumerate(zip(listener.outputs, answer, strict=True))
         return {part.elem_id or str(number): value for number, (part, value) in named}
 
+    def shown(self) -> Shown:
+        """The list as an open page is told of it."""
+        return places(self.page.studio)["queue"].draw()
+
+    def easel(self, follows: str) -> str:
+        """The easel of the Text tab on a page that follows a row."""
+        return str(places(self.page.studio)["text"].draw(follows=follows).html)
+
     def taken(self, id: str) -> dict[str, Any]:
         """What the page shows once a job was taken up to be edited."""
         return self.call("take", SimpleNamespace(job=id))
@@ -366,15 +375,16 @@ def page(tmp_path: Path) -> Iterator[Page]:
     yield Page(tmp_path / "out")
 
 
-def test_the_list_is_drawn_again_only_when_something_changed(page: Page) -> None:
-    look = page.listener("look").fn
-    html, mark = look("")
-    assert "Nothing waits." in html and look(mark) == (gr.skip(), gr.skip())
+def test_the_list_is_another_one_only_when_something_changed(page: Page) -> None:
+    first = page.shown()
+    assert "Nothing waits." in first.html and page.shown().mark == first.mark
     id = page.queue.add(text())
-    html, later = look(mark)
-    assert id in html and later != mark
+    later = page.shown()
+    assert id in later.html and later.mark != first.mark
     html, *_ = page.call("act", SimpleNamespace(act="pause", job=id)).values()
-    assert 'data-state="paused"' in html and look(later)[1] != later
+    assert 'data-state="paused"' in html and f'data-mark="{page.shown().mark}"' in html
+    again, *_ = page.call("act", SimpleNamespace(act="pause", job=id)).values()
+    assert again != html, "a row that was dragged in vain goes back"
 
 
 def test_a_press_that_can_not_be_written_is_answered_by_a_sentence(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,26 +460,46 @@ def test_a_tab_shows_paused_and_interrupted_jobs_and_can_take_them_up(page: Page
     running(page.queue)
     page.queue.recover()
     press(page.queue, "pause", ids[1])
-    look = next(each.fn for each in page.page.fns.values() if each.api_name == "watch_text")
-    easel, _, line, shown = look(ids[1])
-    assert "Paused." in easel and f'data-job="{ids[1]}" data-act="resume" class="main">Resume<' in easel
-    assert ">interrupted<" in line and ">waiting<" in line and shown == ids[1]
-    easel, *_ = look(ids[0])
+    look = page.easel
+    easel, _, line = look(ids[1]).partition('<section class="line"')
+    assert (
+        f'data-id="{ids[1]}"' in easel
+        and "Paused." in easel
+        and f'data-job="{ids[1]}" data-act="resume" class="main">Resume<' in easel
+    )
+    assert ">interrupted<" in line and ">waiting<" in line
+    easel = look(ids[0])
     assert "Interrupted while rendering." in easel and ">Render again<" in easel and INTERRUPTED not in easel
     pick = page.listener("pick", "ui.desk").fn
     pick(ids[1], SimpleNamespace(job=ids[1], act="resume"))
     assert state(page.queue, ids[1]) == "queued"
-    assert "It is next." in look(ids[1])[0] and "One render goes before it." in look(ids[2])[0]
+    assert "It is next." in look(ids[1]) and "One render goes before it." in look(ids[2])
     press(page.queue, "hold")
-    assert "The queue is paused" in look(ids[1])[0]
+    assert "The queue is paused" in look(ids[1])
     pick(ids[1], SimpleNamespace(job=ids[1], act="go on"))
     assert not page.queue.settings().paused
     pick(ids[1], SimpleNamespace(job=ids[1], act="cancel"))
-    followed, easel, *_ = pick(ids[1], SimpleNamespace(job=ids[1], act="retry"))
+    followed, easel = pick(ids[1], SimpleNamespace(job=ids[1], act="retry"))
     assert row(page.queue, followed).parent == ids[1] and f'data-id="{followed}"' in easel
+
+
+def test_what_is_cancelled_at_the_easel_stays_there_and_what_is_cancelled_in_the_line_changes_nothing(
+    page: Page,
+) -> None:
+    ids = rows_of(page.queue, 3)
+    pick = page.listener("pick", "ui.desk").fn
+    assert f'data-job="{ids[0]}" data-act="stop"' in page.easel("")
+    followed, easel = pick("", SimpleNamespace(job=ids[0], act="stop"))
+    assert followed == ids[0] and state(page.queue, ids[0]) == "cancelled" and f'data-id="{ids[0]}"' in easel
+    assert 'data-act="stop"' not in easel and f"follows={ids[0]}" in easel
+    followed, easel = pick(ids[1], SimpleNamespace(job=ids[2], act="cancel"))
+    assert followed == ids[1] and f'data-id="{ids[1]}"' in easel and state(page.queue, ids[2]) == "cancelled"
+    claimed = running(page.queue)
+    page.queue.cancel(claimed)
+    assert 'data-act="stop"' not in page.easel(claimed), "it was asked already"
 
 
 def test_a_tab_names_some_of_many_jobs(queue: Queue) -> None:
     rows_of(queue, LINES + 5)
     shown = waiting(queue.line())
-    assert shown.count("<li>") == LINES + 1 and "and 5 more in the queue" in shown
+    assert shown.count("<li") == LINES + 1 and "and 5 more in the queue" in shown

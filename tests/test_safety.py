@@ -40,7 +40,7 @@ from tests.paced import PATIENCE, free_port
 from tests.staged import StagedEngine, picture, video
 from ui import uploads
 from ui.doors import Doors
-from ui.page import options
+from ui.page import build, options
 from ui.uploads import Uploads
 from ui.words import say
 
@@ -138,7 +138,7 @@ def every(routes: Iterable[Any]) -> Iterator[Any]:
 
 
 def test_of_gradios_routes_these_are_open_and_no_others(house: House) -> None:
-    own = options(house.queue, house.folder, {"password": None})["app_kwargs"]["routes"]
+    own = options(house.page.studio, {"password": None})["app_kwargs"]["routes"]
     doors = Doors(house.page.app, own)
     paths = {route.path for route in own}
 
@@ -480,7 +480,7 @@ def test_a_pickle_as_a_model_is_never_opened(name: str, tmp_path: Path) -> None:
 
 
 def test_gradio_is_told_to_keep_quiet(tmp_path: Path) -> None:
-    told = options(Queue(tmp_path), tmp_path, {"password": None})
+    told = options(build(Queue(tmp_path), tmp_path, Engine().check).studio, {"password": None})
     assert told["enable_monitoring"] is False and told["strict_cors"] is True
     assert not any(told[name] for name in ("run_history", "mcp_server", "pwa", "show_error", "allowed_paths"))
     assert app.QUIET["GRADIO_ANALYTICS_ENABLED"] == "False" and app.QUIET["HF_HUB_DISABLE_TELEMETRY"] == "1"

@@ -74,9 +74,7 @@ def test_render_writes_a_job_and_the_picture_is_served(studio: Studio) -> None:
     row = over(studio.queue, id)
     assert (message, row.state) == ("", "done")
     assert parse(row.job) == text("odd", size=[64, 64], seed=11, steps=3)
-    client = studio.client()
-    easel, *_ = client.predict(id, api_name="/watch_text")
-    client.close()
+    easel = studio.get(f"/watch/text?follows={id}").json()["html"]
     assert f'src="outputs/{id}/0"' in easel and "the word &#x27;odd&#x27; is unknown" in easel
     picture = studio.get(f"/outputs/{id}/0")
     assert picture.content == (studio.folder / row.files[0]).read_bytes()
@@ -89,10 +87,8 @@ def test_render_writes_a_job_and_the_picture_is_served(studio: Studio) -> None:
 def test_a_render_survives_a_closed_page_and_a_later_page_shows_it(slow: Studio) -> None:
     _, id = slow.render(steps=30)
     until(lambda: (row := slow.queue.get(id)) and row.step)
-    page = slow.client()
-    easel, *_ = page.predict("", api_name="/watch_text")  # a page that knows of nothing
-    page.close()
-    assert f'data-id="{id}"' in easel and re.search(r"Step \d+ of 30", easel)
+    told = slow.get("/watch/text?follows=").json()  # a page that knows of nothing
+    assert f'data-id="{id}"' in told["html"] and re.search(r"Step \d+ of 30", told["live"][f"so-far:{id}"])
     slow.engine.pace = 0.0
     assert over(slow.queue, id).state == "done"
 

@@ -38,7 +38,7 @@ from ui.fields import Form, Unfinished, label_of
 from ui.files import routes
 from ui.overlay import Box, boxes_of, obeyed
 from ui.pace import Pace, measured
-from ui.page import build
+from ui.page import build, places
 from ui.plan import cost_line, flops, plan_panel, spans
 from ui.result import facts, kind, marks
 from ui.result import picture as result_of
@@ -608,7 +608,7 @@ def test_a_press_writes_a_job_of_each_tab(house: House) -> None:
     with working(house.studio.queue, house.studio.folder, house.engine):
         assert {over(house.studio.queue, row.id).state for row in house.studio.queue.rows()} == {"done"}
     for tab in changes:  # each easel shows its own
-        easel, *_ = called(page, f"watch_{tab}")("")
+        easel = places(page.studio)[tab].draw(follows="").html
         assert ("<video" in easel) == (tab in ("video", "scenes")) and "stage done" in easel
 
 

@@ -34,6 +34,7 @@ REFUSED = {"Refusal", "Unfinished"}
 # Not words of the page: commands and constants for programs, English documents, names of things.
 NO_PAGE = {"limits.py", "theme.py", "css.py"}
 AS_THEY_ARE = {"Diorama"}
+BASE = "task: text\nprompt: a star"  # of a grid
 ENTITY = re.compile(r"&\w+;|&#\d+;")
 SPOKEN_ATTRIBUTE = re.compile(r'(?:aria-label|title|alt|placeholder)="([^"{]*[A-Za-z]{2}[^"{]*)"')
 BETWEEN_TAGS = re.compile(r">([^<>{}]*[A-Za-z]{2}[^<>{}]*)<")
@@ -297,24 +298,20 @@ def test_the_page_says_which_language_it_is_in(studio: Served) -> None:
 def test_listeners_answer_in_the_language_of_their_request(studio: Served) -> None:
     """Those that answer at once, and those that gradio runs in tasks of its own."""
     at_once = httpx.post(
-        f"{studio.url}/gradio_api/run/watch_text",
-        json={"data": [""]},
+        f"{studio.url}/gradio_api/run/plan_grid",
+        json={"data": [BASE, *[""] * 6]},
         headers={"Accept-Language": "de"},
         timeout=PATIENCE,
         trust_env=False,
     )
-    assert "Der Tisch ist leer." in at_once.json()["data"][0]
-    clear = {"de": "Der Tisch ist leer.", "en": "The table is clear."}
-    for code, words_of_it in clear.items():
+    assert "Ein Feld wählen" in at_once.json()["data"][0]
+    axis = {"de": "Ein Feld wählen", "en": "Choose a field"}
+    for code, words_of_it in axis.items():
         client = Client(
             studio.url, verbose=False, headers={"Accept-Language": code}, httpx_kwargs={"timeout": PATIENCE}
         )
-        easel = next(each["id"] for each in client.config["components"] if each["props"].get("elem_id") == "text-easel")
-        load = next(
-            each["id"] for each in client.config["dependencies"] if each["outputs"] == [easel] and not each["inputs"]
-        )
         try:
-            assert words_of_it in client.predict(fn_index=load)
+            assert words_of_it in client.predict(BASE, *[""] * 6, api_name="/plan_grid")[0]
         finally:
             client.close()
 

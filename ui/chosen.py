@@ -7,6 +7,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -17,7 +18,7 @@ from ui.result import facts, prompt
 from ui.studio import Studio
 from ui.words import moment, say
 
-VERDICT = """
+LEAVE = """
 element.addEventListener('click', (event) => {
   if (event.target.closest('[data-leave]')) trigger('leave', {});
 });
@@ -78,6 +79,11 @@ def verdict(studio: Studio, id: str) -> str:
         return ""
     inner = _judged(studio, found) if found.verdict else _on_its_way(studio, found)
     return f'<div class="verdict" data-state="{found.state}">{inner}</div>'
+
+
+def judged_at(id: str) -> str:
+    """Where a page asks for that, behind /watch/."""
+    return f"verdict?{urlencode({'id': id})}"
 
 
 def _on_its_way(studio: Studio, found: Reproduction) -> str:

@@ -162,7 +162,7 @@ footer { display: none !important; }
   color: var(--button-secondary-text-color); font-weight: 600;
 }
 .links a:hover { background: var(--button-secondary-background-fill-hover); }
-.stop { align-self: center; min-width: 120px; width: auto; }
+.offer .stop { min-width: 120px; }
 
 .line h2 { margin: 4px 0 8px; font: 600 15px/1.2 var(--serif); color: var(--body-text-color-subdued); }
 .line ul { list-style: none; margin: 0; padding: 0; }

@@ -1,8 +1,8 @@
 """A desk: what every tab that renders looks like and does. The form is on the left, easel and plan are on the right.
 
-The Render button writes a row and returns; the easel asks what became of it (`watch.py`). So a render needs no open
-page, and a page that is opened later shows what is on its way. Plan and cost follow the fields, before anything is
-pressed.
+The Render button writes a row and returns; the easel asks what became of it (`easel.py`, `watch.py`). So a render needs
+no open page, and a page that is opened later shows what is on its way. Plan and cost follow the fields, before anything
+is pressed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import gradio as gr
@@ -18,29 +19,23 @@ import gradio as gr
 from pipelines.job import DEFAULT_FPS, Job, parse
 from pipelines.queue.queue import Row
 from pipelines.refusal import Refusal
-from ui import expansion, levels
+from ui import easel, expansion, levels
 from ui.fields import DEEP, Form, Unfinished, refused
 from ui.plan import cost_line, no_plan, plan_panel
 from ui.presets import presets_row
+from ui.redraw import SHELL, redrawn
 from ui.result import ACT
 from ui.settings import length, quick, shelve
-from ui.status import stage, waiting
+from ui.shown import unseen
 from ui.studio import Studio
-from ui.watch import ASK, seen
-from ui.words import counted, of, say
+from ui.words import counted, say
 
 FIRST = "text"  # the tab that is open at the beginning
+PACE = 0.7  # seconds between two questions of a page
 WORDED = ("scenes", "boxes")  # lists of a job whose parts each need a prompt
 
 Jobs = list[tuple[Job, Mapping[str, Any] | None]]  # each with what its record tells that it was expanded from
 
-# One listener on the part itself, for what stands in it comes and goes.
-PICK = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-job]');
-  if (button) trigger('pick', {job: button.dataset.job, act: button.dataset.act});
-});
-"""
 # On a phone the easel stands below the form. What is wrong goes before what was rendered.
 LOOK = """() => {
   const note = document.querySelector('#KIND-form .slot .note');
@@ -88,14 +83,10 @@ def desk(
         again: makes a job of a row's id and the layer that is to be rendered again; raises Refusal.
     """
 
-    def look(followed: str) -> tuple[Any, ...]:
-        """What the easel shows, whether there is something to cancel, the other jobs."""
-        now = seen(studio.queue, studio.health, followed, tab)
-        row = now.row
-        busy = row is not None and row.state in ("queued", "running") and not row.stopping
-        shown = stage(row, now.ahead, studio.folder, now.health, of("hint", tab), now.settings)
-        # The row itself and not "the one that is followed" is named, so a page that follows none can cancel too.
-        return now.wrapped(shown, tab, followed), gr.Button(visible=busy), waiting(now.others), row.id if row else ""
+    def look(followed: str) -> str:
+        """What the easel shows."""
+        shown = easel.drawn(studio.queue, studio.folder, studio.health, tab, followed)
+        return shown.watched(easel.address(tab, followed))
 
     def preview(*sent: Any) -> tuple[Any, ...]:
         """The plan, the cost, and what is wrong so far; what is still to come is not wrong before Render is pressed."""
@@ -170,20 +161,19 @@ def desk(
         except (sqlite3.Error, OSError) as error:
             problem = Refusal("", say("desk.unwritten", reason=error))
         else:
-            return ("", id, *look(id), *form.said())
-        return (refused(problem), *[gr.skip()] * 5, *form.said(problem))
+            return ("", id, look(id), *form.said())
+        return (refused(problem), gr.skip(), gr.skip(), *form.said(problem))
 
     def plain(refusal: Refusal) -> Refusal:
         return Refusal(refusal.field, studio.uploads.plain(refusal.reason))
-
-    def cancel(shown: str, followed: str) -> tuple[Any, ...]:
-        studio.queue.cancel(shown)
-        return look(followed or shown)
 
     def pick(followed: str, event: gr.EventData) -> tuple[Any, ...]:
         queue, id = studio.queue, str(event.job)
         if event.act == "cancel":
             queue.cancel(id)
+        elif event.act == "stop":  # the one that the easel shows, and goes on to show
+            queue.cancel(id)
+            followed = followed or id
         elif event.act == "resume":
             queue.resume(id)
         elif event.act == "go on":
@@ -192,7 +182,7 @@ def desk(
             followed = queue.retry(id) or followed
         else:
             followed = id
-        return (followed, *look(followed))
+        return followed, look(followed)
 
     with gr.Row(elem_classes="desk", equal_height=False):
         with gr.Column(scale=8 if wide else 6, min_width=300, elem_classes="sheet form", elem_id=f"{tab}-form"):
@@ -216,27 +206,24 @@ def desk(
             )
         with gr.Column(scale=6, min_width=300, elem_classes="side"):
             with gr.Column(elem_classes="sheet easel-side"):
-                easel = gr.HTML(
-                    lambda: look("")[0], js_on_load=ACT + PICK + ASK, elem_id=f"{tab}-easel", apply_default_css=False
-                )
-                stop = gr.Button(say("desk.cancel"), visible=False, elem_classes="quiet stop", elem_id=f"{tab}-cancel")
-                line = gr.HTML(js_on_load=PICK, elem_id=f"{tab}-line", apply_default_css=False)
+                shown = gr.HTML(
+                    unseen(easel.address(tab)), html_template=SHELL, js_on_load=f"{redrawn(PACE)}{{{ACT}}}{easel.PICK}",
+                    elem_id=f"{tab}-easel", apply_default_css=False,
+                )  # fmt: skip
             with gr.Column(elem_classes="sheet plan-side"):
                 plan = gr.HTML(elem_id=f"{tab}-plan", apply_default_css=False)
 
     followed = gr.Textbox(visible=False)  # the row that this page follows; "" is whatever is at work
-    shown = gr.Textbox(visible=False)  # the row that the easel shows
     edited = gr.Textbox(visible=False)  # the waiting row whose job is edited
     problem = gr.HTML(visible=False)  # what was wrong when Render was pressed, for programs; people see it in its slot
 
-    parts = [easel, stop, line, shown]
     pressed = gr.on(
         [render.click, *(field.part.submit for field in form.fields if field.name == "prompt")], submit,
-        [*form.parts, *how], [problem, followed, *parts, *form.notes], api_name=f"render_{tab}", js=form.live,
+        [*form.parts, *how], [problem, followed, shown, *form.notes], api_name=f"render_{tab}", js=form.live,
         queue=False, show_progress="hidden",
     )  # fmt: skip
     if again:
-        redone = easel.again(redo, None, [problem, followed, *parts, *form.notes], **quick)
+        redone = shown.again(redo, None, [problem, followed, shown, *form.notes], **quick)
         redone.then(None, js=LOOK.replace("KIND", tab), api_visibility="private")
     pressed.then(None, js=LOOK.replace("KIND", tab), api_visibility="private")
     # One listener for all of them: its answers come in the order of the questions.
@@ -247,15 +234,12 @@ def desk(
     )  # fmt: skip
     for part, update in form.fresh:
         gr.on([*opened], update, None, part, **quick)
-    stop.click(cancel, [shown, followed], parts, **quick)
-    line.pick(pick, followed, [followed, *parts], **quick)
-    easel.pick(pick, followed, [followed, *parts], **quick)
-    written = [problem, followed, *parts, *form.notes, edited, bar]
+    shown.pick(pick, followed, [followed, shown], **quick)
+    written = [problem, followed, shown, *form.notes, edited, bar]
     saved = keep.click(save, [edited, *form.parts], written, js=_live_after(form), **quick)
     saved.then(None, js=LOOK.replace("KIND", tab), api_visibility="private")
     leave.click(lambda: ("", gr.Row(visible=False)), None, [edited, bar], **quick)
-    easel.look(look, followed, parts, api_name=f"watch_{tab}", queue=False, show_progress="hidden")
-    return Desk(form, easel, edited, bar, to_grid)
+    return Desk(form, shown, edited, bar, to_grid)
 
 
 def worded(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -289,7 +273,8 @@ def _length(job: Job, resolved: Mapping[str, Any]) -> str:
     if not isinstance(frames, int) or frames <= 1:
         return say("desk.picture")
     told = f"{say('desk.scenes', count=len(scenes))}, " if scenes and len(scenes) > 1 else ""
-    return told + length(frames, getattr(job, "fps", None) or DEFAULT_FPS)
+    rate = resolved.get("fps") or getattr(job, "fps", None) or DEFAULT_FPS
+    return told + length(frames, float(Fraction(str(rate))))
 
 
 def _changes(part: Any) -> list[Any]:

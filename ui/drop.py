@@ -21,7 +21,7 @@ const send = async (file) => {
   if (file.size > MOST) return say(words.too_large.replace('{room}', ROOM), true);
   say(words.taking);
   try {
-    const answer = await fetch('uploads', {method: 'POST', body: file,
+    const answer = await fetch(element.querySelector('[data-to]').dataset.to, {method: 'POST', body: file,
       headers: {'Content-Type': 'application/octet-stream'}});
     const told = await answer.json();
     if (!answer.ok) return say(told.reason, true);
@@ -66,7 +66,7 @@ def script() -> str:
     return for_script(DROP, "drop_script")
 
 
-def place(upload: Upload | None, label: str, hint: str, accept: str) -> str:
+def place(upload: Upload | None, label: str, hint: str, accept: str, to: str = "uploads") -> str:
     """The place, empty or with what was dropped.
 
     Args:
@@ -74,18 +74,19 @@ def place(upload: Upload | None, label: str, hint: str, accept: str) -> str:
         label: what it is for.
         hint: what may be dropped.
         accept: types, as a file field takes them.
+        to: the address that takes the file in.
     """
     field = f'<input type="file" accept="{accept}" aria-label="{escape(label, quote=True)}">'
     if upload is None:
         words = f"<span><b>{escape(label)}</b><i data-told>{escape(hint)}</i></span>"
-        return f'<label class="drop-here" data-upload="">{field}{words}</label>'
+        return f'<label class="drop-here" data-to="{to}" data-upload="">{field}{words}</label>'
     picture = f'<img src="uploads/{upload.id}/picture" alt="">'
     words = f"<span><b>{escape(label)}</b><i data-told>{escape(told(upload))}</i></span>"
     away = (
         f'<button type="button" class="drop-away" data-away title="{say("drop.away")}" '
         f'aria-label="{say("drop.away")}">&times;</button>'
     )
-    return f'<label class="drop-here" data-upload="{upload.id}">{field}{picture}{words}{away}</label>'
+    return f'<label class="drop-here" data-to="{to}" data-upload="{upload.id}">{field}{picture}{words}{away}</label>'
 
 
 def told(upload: Upload) -> str:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 from html import escape
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -23,18 +24,18 @@ from pipelines.grid.store import GridStore, rows_of
 from pipelines.job import Job, parse, recipe
 from pipelines.progress import duration
 from pipelines.refusal import Refusal
-from ui import expansion, gridfiles, wire
+from ui import expansion, wire
 from ui.desk import Desk
 from ui.fields import Form, label_of, refused
-from ui.gridtable import SCRIPT, SHUT, large, table
+from ui.gridtable import SCRIPT, SHELL, SHUT, large, sheet
 from ui.lists import lists_of_words
 from ui.plan import flops
 from ui.settings import quick
+from ui.shown import Shown
 from ui.studio import Studio
 from ui.words import moment, of, say
 
 SOURCE = "Grid"  # what the jobs of a grid are said to come from
-PACE = 1.0  # seconds between two looks, while the tab is open
 MOST = 500  # renders of one press
 JUDGED = 40  # jobs that are looked at for the cost before the press; the others count as these do
 
@@ -50,16 +51,11 @@ CSS = """
 .grid-hint { margin: 0; font-size: 14px; color: var(--body-text-color-subdued); line-height: 1.5; }
 .grid-hint code, .grid-base textarea { font-family: var(--font-mono); font-size: 14px; }
 .axis { align-items: flex-end; gap: 12px !important; }
-.grid-page a { display: inline-block; padding: 8px 16px; border-radius: 10px; font-weight: 600; text-decoration: none;
-  background: var(--button-secondary-background-fill); color: var(--button-secondary-text-color); }
-.grid-acts { gap: 10px !important; flex-wrap: wrap; align-items: center; }
-.grid-empty { margin: 0; padding: 30px 6px; font: italic 17px/1.5 var(--serif); text-align: center;
-  color: var(--body-text-color-subdued); }
 """
 
 
 class GridTab:
-    """The tab: its form, and the timer that looks at the queue while it is open."""
+    """The tab: its form, and what becomes of its grids."""
 
     def __init__(self, studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, opened: Sequence[Any]) -> None:
         """Lay the tab out and wire it.
@@ -105,47 +101,25 @@ class GridTab:
                 lists_of_words(studio.folder, opened)
             with gr.Column(scale=7, min_width=300, elem_classes="side"), gr.Column(elem_classes="sheet form"):
                 kept = gr.Dropdown([none()], value="", label=say("grid.kept"), elem_id="grid-kept")
-                with gr.Row(elem_classes="grid-acts"):
-                    link = gr.HTML(elem_classes="grid-page", elem_id="grid-page", apply_default_css=False)
-                    stop = gr.Button(
-                        say("grid.stop"),
-                        size="sm",
-                        scale=0,
-                        min_width=140,
-                        elem_classes="quiet",
-                        visible=False,
-                        elem_id="grid-stop",
-                    )
-                    forget = gr.Button(
-                        say("grid.forget"),
-                        size="sm",
-                        scale=0,
-                        min_width=140,
-                        elem_classes="quiet",
-                        elem_id="grid-forget",
-                    )
-                shown = gr.HTML(js_on_load=SCRIPT, elem_id="grid-table", apply_default_css=False)
+                table = gr.HTML(
+                    "", html_template=SHELL, js_on_load=SCRIPT, elem_id="grid-table", apply_default_css=False
+                )
                 gr.HTML(large(), js_on_load=SHUT, apply_default_css=False)
         form.keep(*(field.name for field in form.fields))
         kept.preprocess = _text  # type: ignore[method-assign]
-        seen = gr.Textbox(visible=False)  # what is shown already, so that nothing is drawn twice
-        self.timer = gr.Timer(PACE, active=False)
 
-        drawn = [shown, link, stop, seen]
         changes = [part.change for part in form.parts]
         gr.on(
             [*opened, *changes], self.preview, form.parts, [cost, *form.notes], queue=False, show_progress="hidden",
             trigger_mode="always_last", api_name="plan_grid",
         )  # fmt: skip
         render.click(
-            self.submit, form.parts, [kept, *drawn, *form.notes], queue=False, show_progress="hidden",
+            self.submit, form.parts, [kept, table, *form.notes], queue=False, show_progress="hidden",
             api_name="render_grid",
         )  # fmt: skip
-        gr.on([*opened], self.choose, kept, [kept, *drawn], **quick)
-        kept.input(lambda id: self.look(id, ""), kept, drawn, **quick)
-        stop.click(self.cancel, kept, drawn, **quick)
-        forget.click(self.forget, kept, [kept, *drawn], **quick)
-        self.timer.tick(self.look, [kept, seen], drawn, api_name="watch_grid", queue=False, show_progress="hidden")
+        gr.on([*opened], self.choose, kept, [kept, table], **quick)
+        kept.input(self.look, kept, table, **quick)
+        table.act(self.act, kept, [kept, table], **quick)
         for desk in desks:
             desk.to_grid.click(
                 self.taking(desk), desk.form.parts, [tabs, base, *desk.form.notes], js=desk.form.live, **quick
@@ -254,10 +228,10 @@ class GridTab:
                 self.store.forget(id)
                 raise
         except Refusal as refusal:
-            return (*[gr.skip()] * 5, *self.said(refusal))
+            return gr.skip(), gr.skip(), *self.said(refusal)
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            return (*[gr.skip()] * 5, *self.said(Refusal("", say("grid.unwritable", reason=reason))))
+            return gr.skip(), gr.skip(), *self.said(Refusal("", say("grid.unwritable", reason=reason)))
         return (*self.choose(id), *self.form.said())
 
     def named(self, grid: Grid) -> Grid:
@@ -273,7 +247,7 @@ class GridTab:
         found = [(self.called(each), each) for each in self.store.ids()]
         known = [each for _, each in found]
         chosen = id if id in known else (known[0] if known else "")
-        return gr.Dropdown(choices=found or [none()], value=chosen), *self.look(chosen, "")
+        return gr.Dropdown(choices=found or [none()], value=chosen), self.look(chosen)
 
     def called(self, id: str) -> str:
         """A grid in the list: its name and when it was queued."""
@@ -282,30 +256,20 @@ class GridTab:
             return id
         return f"{kept.grid.name}, {moment(kept.created)}"
 
-    def look(self, id: str, seen: str) -> tuple[Any, ...]:
-        """The table, the way to its page, whether there is something to cancel, and what is shown now."""
-        state = f"{id}-{self.studio.queue.changed()}"
-        if state == seen:
-            return (gr.skip(),) * 4
-        kept = self.store.get(_text(id))
-        if kept is None:
-            return f'<p class="grid-empty">{say("grid.empty")}</p>', "", gr.Button(visible=False), state
-        rows = rows_of(kept.grid, self.studio.queue.batch(kept.id))
-        going = any(row.state in ("queued", "running", "paused") for row in rows.values())
-        done = any(row.state == "done" for row in rows.values())
-        link = f'<a href="{gridfiles.address(kept.id)}" download>{say("grid.page")}</a>' if done else ""
-        return table(kept.grid, rows), link, gr.Button(visible=going), state
+    def look(self, id: str) -> str:
+        """The table of a grid, and what can be done with it."""
+        return shown(self.studio, _text(id)).watched(address(_text(id)))
 
-    def cancel(self, id: str) -> tuple[Any, ...]:
-        """Cancel what of the grid is not rendered yet."""
-        for row in self.studio.queue.batch(_text(id)):
-            self.studio.queue.cancel(row.id)
-        return self.look(id, "")
-
-    def forget(self, id: str) -> tuple[Any, ...]:
-        """Drop a grid from the list; its pictures stay."""
-        self.store.forget(_text(id))
-        return self.choose("")
+    def act(self, id: str, event: gr.EventData) -> tuple[Any, ...]:
+        """Cancel what of a grid is not rendered yet, or drop it from the list; its pictures stay."""
+        id, act = _text(id), getattr(event, "act", None)
+        if act == "stop":
+            for row in self.studio.queue.batch(id):
+                self.studio.queue.cancel(row.id)
+        elif act == "forget":
+            self.store.forget(id)
+            return self.choose("")
+        return gr.skip(), self.look(id)
 
     def said(self, refusal: Refusal) -> list[Any]:
         """The refusal in its slot, with the page's own words for the rows of fields."""
@@ -315,6 +279,17 @@ class GridTab:
             return [f'<p class="note bad" role="alert"><b>{label}:</b> {escape(plain.reason)}</p>']
         field = {"axes": "", "job": ""}.get(plain.field, plain.field)
         return [refused(Refusal(field, plain.reason))]
+
+
+def shown(studio: Studio, id: str) -> Shown:
+    """What stands under the list of grids for the one called `id`."""
+    kept = GridStore(studio.folder).get(id)
+    return Shown.of(sheet(kept, rows_of(kept.grid, studio.queue.batch(kept.id)) if kept else {}))
+
+
+def address(id: str) -> str:
+    """Where a page asks for it, behind /watch/."""
+    return f"grid?{urlencode({'id': id})}"
 
 
 def none() -> tuple[str, str]:

@@ -7,12 +7,18 @@ from html import escape
 
 from pipelines.batch import words_of
 from pipelines.grid.grid import Axis, Cell, Grid
+from pipelines.grid.store import Kept
 from pipelines.queue.queue import Row
+from ui import gridfiles
 from ui.files import address
+from ui.redraw import SURE, redrawn
 from ui.result import is_video
+from ui.shown import live
 from ui.words import of, say
 
-SCRIPT = """
+PACE = 1.0  # seconds between two looks, while the tab is open
+SHELL = '<div class="grid-shown"><div data-part="body"></div></div>'
+ACTS = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-large]'), sheet = document.querySelector('.grid-large');
   if (!button || !sheet) return;
@@ -23,6 +29,18 @@ element.addEventListener('click', (event) => {
   sheet.querySelector('p').textContent = button.dataset.large;
   sheet.showModal();
 });
+element.addEventListener('click', (event) => {
+  const act = event.target.closest('[data-act]')?.dataset.act;
+  if (act === 'stop') trigger('act', {act});
+  if (act === 'forget') trigger('act', {act});
+});
+// What was asked of one grid is not asked of the next.
+let asked = '';
+element.addEventListener('drawn', () => {
+  const grid = body.querySelector('[data-key]')?.dataset.key ?? '';
+  if (grid !== asked) root.classList.remove('asking');
+  asked = grid;
+});
 element.addEventListener('keydown', (event) => {
   const step = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]}[event.key];
   const cell = event.target.closest('td');
@@ -32,6 +50,7 @@ element.addEventListener('keydown', (event) => {
   if (next) { event.preventDefault(); next.focus(); }
 });
 """
+SCRIPT = f"const root = element.querySelector('.grid-shown');{redrawn(PACE)}{SURE}{ACTS}"
 SHUT = """
 const sheet = element.querySelector('dialog');
 sheet.addEventListener('click', (event) => {
@@ -41,6 +60,16 @@ sheet.addEventListener('close', () => sheet.querySelector('[data-media]').replac
 """
 
 CSS = """
+.grid-acts { display: flex; flex-wrap: wrap; align-items: center; gap: 10px; margin: 0 0 14px; }
+.grid-acts :is(a, button) {
+  margin: 0; padding: 8px 16px; border: 0; border-radius: 10px; cursor: pointer; font: inherit; font-weight: 600;
+  text-decoration: none; background: var(--button-secondary-background-fill); color: var(--button-secondary-text-color);
+}
+.grid-acts :is(a, button):hover { background: var(--button-secondary-background-fill-hover); }
+.grid-acts .sure { display: none; flex-wrap: wrap; align-items: center; gap: 10px; }
+.asking .grid-acts .sure { display: flex; } .asking .grid-acts [data-act="ask"] { display: none; }
+.grid-empty { margin: 0; padding: 30px 6px; font: italic 17px/1.5 var(--serif); text-align: center;
+  color: var(--body-text-color-subdued); }
 .grid-of { display: flex; flex-direction: column; gap: 12px; }
 .grid-of h3 { margin: 8px 0 0; font: 600 16px/1.3 var(--serif); overflow-wrap: anywhere; }
 .grid-of .counted { margin: 0; color: var(--body-text-color-subdued); }
@@ -78,6 +107,24 @@ CSS = """
 }
 .grid-large p { margin: 10px 0 0; overflow-wrap: anywhere; }
 """
+
+
+def sheet(kept: Kept | None, rows: Mapping[int, Row]) -> str:
+    """A grid's table and what can be done with the grid; `rows` are by the index of their job."""
+    if kept is None:
+        return f'<p class="grid-empty">{say("grid.empty")}</p>'
+    acts = ""
+    if any(row.state == "done" for row in rows.values()):
+        acts = f'<a id="grid-page" data-key="page" href="{gridfiles.address(kept.id)}" download>{say("grid.page")}</a>'
+    if any(row.state in ("queued", "running", "paused") for row in rows.values()):
+        acts += f'<button type="button" data-key="stop" data-act="stop">{say("grid.stop")}</button>'
+    acts += (
+        f'<button type="button" data-key="ask" data-act="ask">{say("grid.forget")}</button>'
+        f'<span class="sure" role="group" data-key="sure"><span>{say("grid.sure", name=escape(kept.grid.name))}</span>'
+        f'<button type="button" data-act="forget">{say("grid.yes")}</button>'
+        f'<button type="button" data-act="spare">{say("grid.no")}</button></span>'
+    )
+    return f'<div data-key="{kept.id}"><div class="grid-acts">{acts}</div>{table(kept.grid, rows)}</div>'
 
 
 def table(grid: Grid, rows: Mapping[int, Row]) -> str:
@@ -132,9 +179,11 @@ def _cell(grid: Grid, cell: Cell, rows: Mapping[int, Row]) -> str:
     if row is None:
         return f'<span class="blank">{say("cells.gone")}</span>'
     if row.state != "done" or not row.files:
-        words = of("cell", row.state, step=row.step, steps=row.steps)
+        words = escape(of("cell", row.state, step=row.step, steps=row.steps))
         why = f' title="{escape(row.message, quote=True)}"' if row.message else ""
-        return f'<span class="blank {row.state}"{why}>{escape(words)}</span>'
+        if row.state == "running":
+            return live(f"cell:{cell.index}", words, more=f' class="blank running"{why}')
+        return f'<span class="blank {row.state}"{why}>{words}</span>'
     values = [f"{axis.field} {axis.label(at)}" for axis, at in zip(grid.axes, cell.at, strict=True)]
     words = "; ".join(filter(None, [words_of(grid.jobs[cell.index]), *values]))
     said, source = escape(words, quote=True), address(row, 0)

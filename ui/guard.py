@@ -104,7 +104,9 @@ class Guard:
 
 def limit(path: str) -> int:
     """How many bytes a request for `path` may have."""
-    return {"/uploads": MAX_UPLOAD, "/uploads/recipe": MAX_UPLOAD, "/login": MAX_LOGIN}.get(path, MAX_BODY)
+    if path in ("/uploads", "/uploads/recipe", "/uploads/face", "/uploads/voice"):
+        return MAX_UPLOAD
+    return {"/login": MAX_LOGIN}.get(path, MAX_BODY)
 
 
 def _name_in(host: str) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from html import escape
 from typing import Any
 
@@ -20,16 +21,18 @@ from pipelines.history.compare import differences
 from pipelines.history.history import Page, Search
 from pipelines.job import KINDS
 from pipelines.refusal import Refusal
-from ui.chosen import VERDICT, about, buttons, open_to, verdict
+from ui.chosen import LEAVE, about, buttons, judged_at, open_to, verdict
 from ui.comparison import COMPARE, compared, measured, one_taken
 from ui.desk import Desk
 from ui.fields import refused
 from ui.past import past
 from ui.prints import EMPTY, EMPTY_BIN, NOT_FOUND, WALL, prints
+from ui.redraw import SHELL, asking, redrawn
 from ui.remarks import REMARKS, remarks, tags_of
 from ui.restored import SEE, WayBack, drop_place, script
 from ui.result import ACT, picture
 from ui.settings import quick
+from ui.shown import Shown, unseen, watched
 from ui.studio import Studio
 from ui.words import counted, of, say
 
@@ -37,7 +40,11 @@ PAGE = 24
 PACE = 1.5  # seconds between two looks, while the tab is open
 MOST_TAGS = 100  # that are offered
 BIN, LIVE = "bin", "renders"
+WALL_AT = "history"  # where a page asks whether the wall is another one, behind /watch/
 
+# After something was changed that the wall shows; heard by the wall.
+LOOK = "() => document.dispatchEvent(new Event('diorama-look'))"
+HEAR = "document.addEventListener('diorama-look', () => trigger('tick', {}), {signal: away.signal});"
 
 CSS = """
 .seek { gap: 14px !important; align-items: flex-end; margin: 4px 0 2px; }
@@ -56,8 +63,8 @@ CSS = """
 """
 
 
-def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Tab, bar: Any) -> gr.Timer:
-    """Lay the tab out and wire it; returns the timer that looks while it is open.
+def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Tab, bar: Any) -> None:
+    """Lay the tab out and wire it.
 
     Args:
         studio: what it works with.
@@ -71,9 +78,16 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
 
     # ------------------------------------------------------------ finding
 
-    def look(text: Any, task: Any, rating: Any, tags: Any, where: Any, trail: Any) -> tuple[Any, ...]:
-        """The wall, what of it is found, and which pages there are before and after."""
+    def look(
+        text: Any, task: Any, rating: Any, tags: Any, where: Any, trail: Any = "", sought: Any = ""
+    ) -> tuple[Any, ...]:
+        """The wall, what of it is found, and which pages there are before and after.
+
+        Where something else is looked for than `sought`, that is the first page of it.
+        """
         wanted, more, problem = wanted_of(text, task, rating, tags, where), False, ""
+        trail, sought = trail if repr(wanted) == sought else "", repr(wanted)
+        mark = Shown(history.changed()).mark  # before anything is read, so that no change is missed
         try:
             more = history.keep_up()
         except (OSError, sqlite3.Error) as error:
@@ -82,34 +96,22 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
         nothing = EMPTY_BIN if wanted.binned else EMPTY if wanted == Search() else NOT_FOUND
         said = _counted(count, wanted.binned) + (f" {say('history.reading')}" if more else "")
         return (
-            prints(page.entries, nothing), f'<p class="found" role="status">{said}</p>{problem}',
+            trail, sought, watched(WALL_AT, mark, prints(page.entries, nothing)),
+            f'<p class="found" role="status">{said}</p>{problem}',
             gr.Button(visible=bool(trail)), gr.Button(visible=bool(page.after)),
             gr.Row(visible=wanted.binned and count > 0),
         )  # fmt: skip
 
-    def afresh(*values: Any) -> tuple[Any, ...]:
-        """Something else is looked for: the first page of it."""
-        return ("", *look(*values, ""))
-
-    def older(*values: Any) -> tuple[Any, ...]:
+    def older(*values: Any) -> str:
         *seek, trail = values
-        after = _page(studio, wanted_of(*seek), str(trail or "")).after
-        trail = f"{trail} {after}".strip()
-        return (trail, *look(*seek, trail))
+        return f"{trail} {_page(studio, wanted_of(*seek), str(trail or '')).after}".strip()
 
-    def newer(*values: Any) -> tuple[Any, ...]:
-        *seek, trail = values
-        trail = " ".join(str(trail or "").split()[:-1])
-        return (trail, *look(*seek, trail))
+    def newer(trail: Any) -> str:
+        return " ".join(str(trail or "").split()[:-1])
 
-    def tick(*values: Any) -> tuple[Any, ...]:
-        *seek, id = values
-        return (*look(*seek), verdict(studio, str(id or "")))
-
-    def opened(*values: Any) -> tuple[Any, ...]:
-        """As a look, and the tags that there are."""
-        shown = look(*values)
-        return (*shown, gr.Dropdown(choices=[*history.words()["tag"]][:MOST_TAGS]))
+    def opened() -> Any:
+        """The tags that there are."""
+        return gr.Dropdown(choices=[*history.words()["tag"]][:MOST_TAGS])
 
     # ------------------------------------------------------------ one output
 
@@ -121,8 +123,12 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
         known = [*history.words()["tag"]][:MOST_TAGS]
         return (
             id, gr.Row(visible=True), picture(found, studio.folder), about(entry, found, studio.folder),
-            remarks(entry, known), verdict(studio, id), said, *open_to(entry),
+            remarks(entry, known), judgement(id), said, *open_to(entry),
         )  # fmt: skip
+
+    def judgement(id: str) -> str:
+        """What came of rendering an output again, and where a page asks for more of it."""
+        return Shown(verdict(studio, id)).watched(judged_at(id)) if history.get(id) else ""
 
     def pick(event: gr.EventData) -> tuple[Any, ...]:
         return show(str(event.id))
@@ -166,11 +172,11 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
                 studio.reproductions.ask(id, f"{entry.stem}.json")
             except OSError as error:
                 return _unread(error)
-        return verdict(studio, id)
+        return judgement(id)
 
     def leave(id: str) -> str:
         studio.reproductions.leave(id)
-        return verdict(studio, id)
+        return judgement(id)
 
     # ------------------------------------------------------------ two outputs
 
@@ -236,7 +242,7 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
         f'<details class="seek-help"><summary>{say("history.how")}</summary><p>{say("history.help_html")}</p></details>'
     )
     gr.HTML(how, apply_default_css=False)
-    chosen, trail, taken = (gr.Textbox("", visible=False) for _ in range(3))
+    chosen, trail, sought, taken = (gr.Textbox("", visible=False) for _ in range(4))
     said = gr.HTML(elem_classes="history-said", elem_id="history-said", apply_default_css=False)
     with gr.Row(visible=False, elem_classes="sheet detail", elem_id="chosen") as panel:
         with gr.Column(scale=0, min_width=260):
@@ -247,7 +253,9 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
             with gr.Row(elem_classes="actions"):
                 acts = buttons()
                 use_all, seedless, words_only, change, go_on, once_more, discarded, back, shut = acts
-            judged = gr.HTML(js_on_load=VERDICT, elem_id="verdict", apply_default_css=False)
+            judged = gr.HTML(
+                "", html_template=SHELL, js_on_load=redrawn(PACE) + LEAVE, elem_id="verdict", apply_default_css=False
+            )
     with gr.Column(elem_classes="compare-place"):
         beside = gr.HTML(js_on_load=COMPARE, elem_id="compare", apply_default_css=False)
         apart = gr.HTML(elem_id="compare-pixels", apply_default_css=False)
@@ -259,35 +267,45 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
         delete = gr.Button(say("history.delete"), variant="primary", elem_id="delete", scale=0, min_width=150)
         keep = gr.Button(say("history.keep"), elem_classes="quiet", scale=0, min_width=120)
     asked = gr.Number(0, visible=False)
-    wall = gr.HTML(lambda: look("", "", 0, [], LIVE, "")[0], js_on_load=WALL, elem_id="wall", apply_default_css=False)
+    # Which of its outputs are found depends on this page's own search, so a listener draws it, when there is news.
+    wall = gr.HTML(
+        unseen(WALL_AT), js_on_load=WALL + asking(PACE, "trigger('tick', {})") + HEAR, elem_id="wall",
+        apply_default_css=False,
+    )  # fmt: skip
     with gr.Row(elem_classes="pages"):
         to_newer = gr.Button(say("history.newer"), visible=False, elem_classes="quiet", scale=0, min_width=110)
         to_older = gr.Button(
             say("history.older"), visible=False, elem_classes="quiet", scale=0, min_width=110, elem_id="older"
         )
-    timer = gr.Timer(PACE, active=False)
 
     # ------------------------------------------------------------ what happens
 
     seek = [text, task, rating, tags, where]
-    parts = [wall, found, to_newer, to_older, bin_row]
     detail = [chosen, panel, shown, told, own, judged, said, *acts]
     always = {**quick, "trigger_mode": "always_last"}
     each_one = {**quick, "trigger_mode": "multiple"}  # what is said while an answer is on its way counts as well
     see = "() => document.getElementById('chosen')?.scrollIntoView({behavior: 'smooth', block: 'nearest'})"
 
-    gr.on([text.input, task.input, rating.input, tags.input, where.input], afresh, seek, [trail, *parts], **always)
-    to_older.click(older, [*seek, trail], [trail, *parts], **quick)
-    to_newer.click(newer, [*seek, trail], [trail, *parts], **quick)
-    timer.tick(tick, [*seek, trail, chosen], [*parts, judged], **quick)
-    tab.select(opened, [*seek, trail], [*parts, tags], **quick)
+    # One listener alone draws the wall: its answers come in the order of the questions, the last one last.
+    # Words that are pasted or dictated are a change and no input.
+    gr.on(
+        [text.change, task.input, rating.input, tags.input, where.input, wall.tick], look, [*seek, trail, sought],
+        [trail, sought, wall, found, to_newer, to_older, bin_row], **always,
+    )  # fmt: skip
+    tab.select(opened, None, tags, **quick)
 
     wall.pick(pick, None, detail, **always).then(None, js=see, api_visibility="private")
-    own.say(remark, None, said, **each_one).then(look, [*seek, trail], parts, **always)
-    thrown = discarded.click(discard, chosen, detail, **quick)
-    thrown.then(look, [*seek, trail], parts, **quick)
-    wall.discard(delete_key, None, detail, **each_one).then(look, [*seek, trail], parts, **quick)
-    back.click(take_back, chosen, detail, **quick).then(look, [*seek, trail], parts, **quick)
+    changes = [
+        to_older.click(older, [*seek, trail], trail, **quick),
+        to_newer.click(newer, trail, trail, **quick),
+        own.say(remark, None, said, **each_one),
+        discarded.click(discard, chosen, detail, **quick),
+        wall.discard(delete_key, None, detail, **each_one),
+        back.click(take_back, chosen, detail, **quick),
+        delete.click(throw_out, asked, [sure_row, *detail], **quick),
+    ]
+    for each in changes:
+        each.then(None, js=LOOK, api_visibility="private")
     shut.click(lambda: show(""), None, detail, **quick)
     once_more.click(again, chosen, judged, **quick)
     judged.leave(leave, chosen, judged, **quick)
@@ -297,7 +315,6 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
 
     empty.click(ask, None, [sure_row, sure, asked], **quick)
     keep.click(lambda: gr.Row(visible=False), None, sure_row, **quick)
-    delete.click(throw_out, asked, [sure_row, *detail], **quick).then(look, [*seek, trail], parts, **quick)
 
     ways = [
         use_all.click(lambda id: way.use(id, "all"), chosen, way.outputs, **quick),
@@ -312,7 +329,13 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
     ]  # fmt: skip
     for each in ways:
         each.then(None, js=SEE, api_visibility="private")
-    return timer
+
+
+def known(studio: Studio) -> Shown:
+    """What tells one history from another, after a look for what is new in the folder."""
+    with suppress(OSError, sqlite3.Error):  # which is said where the wall is drawn
+        studio.history.keep_up()
+    return Shown(studio.history.changed())
 
 
 def wanted_of(text: Any, task: Any, rating: Any, tags: Any, where: Any) -> Search:

@@ -5,10 +5,11 @@ Pages name a checkpoint by its id. Loading is the worker's, between two jobs; th
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -18,7 +19,9 @@ from pipelines.refusal import Refusal
 from pipelines.shelf.hub import Fetching, Plan
 from pipelines.shelf.shelf import Shelved
 from pipelines.shelf.table import bytes_of, count_of
+from ui.redraw import SHELL, redrawn
 from ui.settings import quick
+from ui.shown import Shown, unseen
 from ui.studio import Studio
 from ui.words import numerals, of, say
 
@@ -59,40 +62,28 @@ CSS = """
 .models-said:not(:has(p)) { display: none; }
 .models-said p { margin: 0; }
 """
-# A new drawing takes the focus away, which is put back on the button of the same model.
-SCRIPT = """
-let last = '';
-element.addEventListener('focusin', (event) => {
-  const button = event.target.closest('[data-act]');
-  last = button ? `[data-model="${CSS.escape(button.dataset.model)}"]` : '';
-});
+PRESS = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-act]');
   if (button) trigger('act', {act: button.dataset.act, model: button.dataset.model});
 });
-new MutationObserver(() => {
-  if (last && document.activeElement === document.body) element.querySelector(last)?.focus();
-}).observe(element, {childList: true, subtree: true});
 """
+AT = re.compile(r"\d{1,4}x\d{1,4}x\d{1,4}", re.ASCII)  # width, height and frames, as a page asks for the list
 
 
-def models_tab(studio: Studio, tab: gr.Tab) -> gr.Timer:
-    """Lay the tab out and wire it; returns the timer that looks while it is open."""
-    shelf, loaded, fetcher = studio.shelf, studio.loaded, studio.fetcher
+def models_tab(studio: Studio) -> None:
+    """Lay the tab out and wire it."""
+    shelf, fetcher = studio.shelf, studio.fetcher
 
-    def look(width: Any, height: Any, frames: Any, seen: str = "") -> tuple[Any, ...]:
-        """The list and its mark, nothing of it while that is as it was `seen`; and how far a fetch is."""
-        size = (_whole(width, SIZE[0], MOST_SIDE), _whole(height, SIZE[1], MOST_SIDE))
-        html = drawn(
-            shelf.items(), loaded.state(), loaded.wished(), studio.health(), size, _whole(frames, 1, MOST_FRAMES)
-        )
-        mark = hashlib.sha256(html.encode()).hexdigest()
-        fetched = fetch_said(fetcher.now())
-        return (gr.skip() if mark == seen else html, mark, fetched)
+    def look(width: Any, height: Any, frames: Any) -> str:
+        """The list."""
+        size = (_whole(width, SIZE[0], MOST_SIDE), _whole(height, SIZE[1], MOST_SIDE), _whole(frames, 1, MOST_FRAMES))
+        at = "x".join(map(str, size))
+        return shown(studio, at).watched(address(at))
 
     def act(width: Any, height: Any, frames: Any, event: gr.EventData) -> tuple[Any, ...]:
         told = press(studio, str(getattr(event, "act", "")), str(getattr(event, "model", "")))
-        return (*look(width, height, frames), _said(told))
+        return look(width, height, frames), _said(told)
 
     def find(text: str) -> tuple[Any, ...]:
         try:
@@ -107,19 +98,20 @@ def models_tab(studio: Studio, tab: gr.Tab) -> gr.Timer:
         return _said(told), plan, gr.Button(visible=plan.missing > 0)
 
     def fetch(plan: Plan | None) -> tuple[Any, ...]:
+        if plan is None:  # the server keeps only so many pages in mind
+            return _said(say("models.look_again"), bad=True), None, gr.Button(visible=False), gr.skip()
         try:
-            if plan is not None:
-                fetcher.start(plan)
+            fetcher.start(plan)
         except Refusal as refusal:
             return _said(refusal.reason, bad=True), None, gr.Button(visible=False), gr.skip()
-        return "", None, gr.Button(visible=False), fetch_said(fetcher.now())
+        return "", None, gr.Button(visible=False), coming_said(fetch_said(fetcher.now()))
 
     def add(text: str, width: Any, height: Any, frames: Any) -> tuple[Any, ...]:
         try:
             told = _said(say("models.added", id=shelf.add(text or "")))
         except Refusal as refusal:
-            return gr.skip(), gr.skip(), gr.skip(), _said(refusal.reason, bad=True)
-        return (*look(width, height, frames), told)
+            return gr.skip(), _said(refusal.reason, bad=True)
+        return look(width, height, frames), told
 
     with gr.Column(elem_classes="sheet"):
         told = gr.HTML(_said(""), elem_classes="models-said", elem_id="models-said", apply_default_css=False)
@@ -134,7 +126,8 @@ def models_tab(studio: Studio, tab: gr.Tab) -> gr.Timer:
                 FRAMES, label=say("models.length"), precision=0, minimum=1, maximum=MOST_FRAMES, min_width=100
             )
         rows = gr.HTML(
-            lambda: look(*SIZE, FRAMES)[0], js_on_load=SCRIPT, elem_id="models", apply_default_css=False
+            unseen(address("x".join(map(str, (*SIZE, FRAMES))))), html_template=SHELL, js_on_load=redrawn(PACE) + PRESS,
+            elem_id="models", apply_default_css=False,
         )  # fmt: skip
     with gr.Column(elem_classes="sheet form", elem_id="models-add"):
         gr.HTML(f"<h2>{say('models.add')}</h2>", apply_default_css=False)
@@ -151,7 +144,7 @@ def models_tab(studio: Studio, tab: gr.Tab) -> gr.Timer:
                 say("models.fetch"), variant="primary", visible=False, elem_id="models-fetch", scale=0, min_width=140
             )
         found = gr.HTML(_said(""), elem_classes="models-said", elem_id="models-found", apply_default_css=False)
-        coming = gr.HTML(_said(""), elem_classes="models-said", elem_id="models-coming", apply_default_css=False)
+        coming = gr.HTML(coming_said(""), elem_classes="models-said", elem_id="models-coming", apply_default_css=False)
         if shelf.by_path:
             folder = gr.Textbox(
                 label=say("models.folder_label"), placeholder=FOLDER_EXAMPLE, info=say("models.folder_info"),
@@ -163,17 +156,27 @@ def models_tab(studio: Studio, tab: gr.Tab) -> gr.Timer:
                 )
             answer = gr.HTML(_said(""), elem_classes="models-said", elem_id="models-put-said", apply_default_css=False)
     plan = gr.State(None)
-    seen = gr.Textbox(visible=False)
-    timer = gr.Timer(PACE, active=False)
 
-    at, parts = [width, height, frames], [rows, seen, coming]
-    rows.act(act, at, [*parts, told], **quick)
+    at = [width, height, frames]
+    rows.act(act, at, [rows, told], **quick)
     gr.on([ask.click, id.submit], find, id, [found, plan, get], **quick)
     get.click(fetch, plan, [found, plan, get, coming], **quick)
     if shelf.by_path:
-        gr.on([put.click, folder.submit], add, [folder, *at], [*parts, answer], **quick)
-    gr.on([timer.tick, tab.select, *(part.change for part in at)], look, [*at, seen], parts, **quick)
-    return timer
+        gr.on([put.click, folder.submit], add, [folder, *at], [rows, answer], **quick)
+    gr.on([part.change for part in at], look, at, rows, **quick)
+
+
+def shown(studio: Studio, at: str) -> Shown:
+    """The list for a size such as 128x128x1, and how far a fetch is."""
+    width, height, frames = (max(1, int(number)) for number in at.split("x"))
+    loaded = studio.loaded
+    html = drawn(studio.shelf.items(), loaded.state(), loaded.wished(), studio.health(), (width, height), frames)
+    return Shown(html, {"fetch": fetch_said(studio.fetcher.now())})
+
+
+def address(at: str) -> str:
+    """Where a page asks for the list, behind /watch/."""
+    return f"models?{urlencode({'at': at})}"
 
 
 def press(studio: Studio, act: str, id: str) -> str:
@@ -235,6 +238,11 @@ def fetch_said(now: Fetching | None) -> str:
     )
 
 
+def coming_said(inner: str) -> str:
+    """Where it is said how far a fetch is; the list's answers go on with it."""
+    return f'<div data-live="fetch">{inner}</div>'
+
+
 def _card(one: Shelved, state: State, wished: str | None, size: tuple[int, int], frames: int) -> str:
     chip = ""
     if state.busy == one.model:
@@ -257,7 +265,8 @@ def _card(one: Shelved, state: State, wished: str | None, size: tuple[int, int],
     )
     note = f'<p class="note">{say("models.distilled")}</p>' if one.description.distilled else ""
     return (
-        f'<article class="model" data-id="{escape(one.id, quote=True)}"><header><h3>{escape(one.id)}</h3>{chip}'
+        f'<article class="model" data-id="{escape(one.id, quote=True)}" data-key="{escape(one.id, quote=True)}">'
+        f"<header><h3>{escape(one.id)}</h3>{chip}"
         f'</header><dl class="facts">{pairs}</dl>{note}<div class="acts">{"".join(acts)}</div></article>'
     )
 
@@ -306,6 +315,5 @@ def _said(text: str, bad: bool = False) -> str:
 
 def _whole(value: Any, otherwise: int, most: int) -> int:
     """What was typed as a number; an empty field counts as what stood there at first."""
-    return (
-        min(most, max(1, int(value))) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
-    )
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(min(most, max(1, value))) if number else otherwise  # an infinite one is the most

@@ -23,17 +23,16 @@ class Pace:
 
     def seconds(self, flops: float, model: str) -> float | None:
         """The time of `flops` with `model`, by the records nearest in size; None while nothing was measured."""
-        rows = [row for row in self._queue.rows(LOOKED_AT, 0, ("done",)) if row.job.get("model") == model]
-        measured = [found for row in rows if (found := self._measured(row))]
+        rows = self._queue.rows(LOOKED_AT, 0, ("done",))
+        self._known = {row.id: self._measured(row) for row in rows}  # and none that is older
+        measured = [found for row in rows if row.job.get("model") == model and (found := self._known[row.id])]
         if not measured or flops <= 0:
             return None
         near = sorted(measured, key=lambda each: abs(math.log(each[0] / flops)))[:NEAREST]
         return flops * median(seconds / done for done, seconds in near)
 
     def _measured(self, row: Row) -> tuple[float, float] | None:
-        if row.id not in self._known:
-            self._known[row.id] = measured(record(row, self._folder))
-        return self._known[row.id]
+        return self._known[row.id] if row.id in self._known else measured(record(row, self._folder))
 
 
 def measured(told: dict[str, Any]) -> tuple[float, float] | None:

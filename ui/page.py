@@ -19,6 +19,11 @@ from ui import (
     comparison,
     css,
     drop,
+    dubbingface,
+    dubbingfiles,
+    dubbingresult,
+    dubbingvoice,
+    easel,
     expansion,
     grid,
     gridfiles,
@@ -31,6 +36,7 @@ from ui import (
     plan,
     presets,
     prints,
+    queue,
     queuelist,
     remarks,
     restored,
@@ -41,46 +47,45 @@ from ui import (
     watch,
 )
 from ui.calls import Calls
+from ui.courtesy import Courtesy
 from ui.desk import FIRST, Desk
 from ui.doors import Doors
+from ui.dubbing import dubbing_tab
 from ui.fields import Form
 from ui.files import routes
 from ui.guard import Guard
 from ui.layered import layered_tab
 from ui.layout import layout_tab
 from ui.masked import masked_tab
-from ui.models import models_tab
 from ui.pace import Pace
-from ui.queue import queue_tab
 from ui.scenery import HEAD, LAMP, banner
 from ui.scenes import scenes_tab
-from ui.settings import quick
+from ui.shown import Shown
 from ui.spoken import Spoken
 from ui.studio import Check, Studio
 from ui.text import text_tab
 from ui.theme import Paper
 from ui.uploads import Uploads
 from ui.video import video_tab
+from ui.watch import ID, Place
 from ui.words import LANGUAGES, STANDARD, language, of, speaking
 
 TITLE = "Diorama"
 TABS: Mapping[str, Callable[[Studio, Sequence[Any]], Desk]] = {
     "text": text_tab, "video": video_tab, "masked": masked_tab, "scenes": scenes_tab, "layout": layout_tab,
-    "layered": layered_tab,
+    "layered": layered_tab, "dubbing": dubbing_tab,
 }  # fmt: skip
 
 STYLED = (
     css, plan, queuelist, result, overlay, stack, drop, canvas, strip, table, boxes, prints, chosen, remarks,
     comparison, restored, history, models, levels, keys, presets, expansion, grid, gridtable,
+    dubbingface, dubbingresult, dubbingvoice,
 )  # fmt: skip
 
+# Pages that gradio keeps in mind, each with a copy of its fields, about a megabyte. A page that only looks needs none,
+# and one whose place another took gets a new one with its next press: what it works with is in the browser.
+SESSIONS = 100
 LAID_OUT = ("components", "dependencies", "layout", "page")  # what a layout has of its own in gradio's description
-
-# The timer of the open tab alone runs. Which one that is is read off the page, for events of tabs may come late.
-OPEN = """async () => {
-  await new Promise((done) => setTimeout(done, 30));
-  return document.querySelector('[role="tab"][aria-selected="true"]')?.dataset.tabId ?? '';
-}"""
 
 # A browser may refuse to keep anything, as in private windows.
 DRAFT = """(...v) => {
@@ -91,7 +96,7 @@ DRAFT = """(...v) => {
 
 
 def build(
-    queue: Queue,
+    jobs: Queue,
     folder: Path,
     check: Check,
     health: Callable[[], str] = str,
@@ -99,19 +104,21 @@ def build(
     roots: Sequence[Path] = (),
     by_path: bool = False,
 ) -> Page:
-    """The page over `queue` and the output folder.
+    """The page over a queue and the output folder.
 
     Args:
-        queue: where jobs are written and states read.
+        jobs: the queue, where jobs are written and states read.
         folder: the output folder.
         check: gives a job's cost; raises Refusal for a job that the engine would refuse.
         health: a sentence while no renderer is at work, else "".
         roots: folders of models beside those that are added on the page.
         by_path: whether the page may add folders of this machine.
     """
-    studio = Studio(queue, folder, check, health, Uploads(folder), Pace(queue, folder), roots, by_path)
-    studio.uploads.sweep(queue)
-    return Page.of(partial(_laid_out, studio))
+    studio = Studio(jobs, folder, check, health, Uploads(folder), Pace(jobs, folder), roots, by_path)
+    studio.uploads.sweep(jobs)
+    page = Page.of(partial(_laid_out, studio))
+    page.studio = studio
+    return page
 
 
 class Page(gr.Blocks):
@@ -120,10 +127,12 @@ class Page(gr.Blocks):
     Listeners are those of the first layout, for all of them are alike; what they answer is said as `words.say` does it.
 
     Attributes:
+        studio: what it works with.
         lay: fills a page.
         translations: by language, what of the page's description is another one there.
     """
 
+    studio: Studio
     lay: Callable[[gr.Blocks], None]
     translations: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
@@ -167,28 +176,20 @@ def _laid_out(studio: Studio, page: gr.Blocks) -> None:
     gr.HTML(keys.sheet(), js_on_load=keys.script(), elem_id="keys", apply_default_css=False)
     back = restored.bar()
     with gr.Tabs(elem_classes="tabs") as tabs:
-        desks, opened, looked = [], [], []
+        desks = []
         for kind, lay in TABS.items():
             with gr.Tab(of("tab", kind), id=kind) as tab:
                 desks.append(lay(studio, [tab.select, *([page.load] if kind == FIRST else [])]))
-            opened.append(tab)
         with gr.Tab(of("tab", "grid"), id="grid") as tab:
             grids = grid.GridTab(studio, desks, tabs, [tab.select])
-            looked.append((tab, grids.timer))
-        with gr.Tab(of("tab", "queue"), id="queue") as tab:
-            looked.append((tab, queue_tab(studio, desks, tabs, tab)))
+        with gr.Tab(of("tab", "queue"), id="queue"):
+            queue.queue_tab(studio, desks, tabs)
         with gr.Tab(of("tab", "history"), id="history") as tab:
-            looked.append((tab, history.history_tab(studio, desks, tabs, tab, back)))
-        with gr.Tab(of("tab", "models"), id="models") as tab:
-            looked.append((tab, models_tab(studio, tab)))
+            history.history_tab(studio, desks, tabs, tab, back)
+        with gr.Tab(of("tab", "models"), id="models"):
+            models.models_tab(studio)
     for form in (*(desk.form for desk in desks), grids.form):
         _draft(page, form)
-    ids, timers = [tab.id for tab, _ in looked], [timer for _, timer in looked]
-    turned = [tab.select for tab in (*opened, *(tab for tab, _ in looked))]
-    gr.on(
-        turned, lambda open: [gr.Timer(active=id == open) for id in ids], gr.Textbox(visible=False),
-        timers, js=OPEN, trigger_mode="always_last", **quick,
-    )  # fmt: skip
 
 
 def _draft(page: gr.Blocks, form: Form) -> None:
@@ -201,13 +202,34 @@ def _draft(page: gr.Blocks, form: Form) -> None:
         gr.on([part.change for part in parts], None, parts, None, js=there.replace("WHAT", "keep()"), **more)
 
 
-def options(queue: Queue, folder: Path, guard: dict[str, Any], health: Callable[[], str] = str) -> dict[str, Any]:
-    """Arguments for `Blocks.launch`; `guard` are those of `ui.guard.Guard`, `health` is that of `build`."""
+def places(studio: Studio) -> Mapping[str, Place]:
+    """What an open page asks for, by its address behind /watch/."""
+
+    def easel_of(tab: str) -> Place:
+        return Place(
+            lambda follows: easel.drawn(studio.queue, studio.folder, studio.health, tab, follows), {"follows": ID}
+        )
+
+    return {
+        **{tab: easel_of(tab) for tab in TABS},
+        queue.ADDRESS: Place(lambda: queue.shown(studio)),
+        "grid": Place(lambda id: grid.shown(studio, id), {"id": ID}),
+        history.WALL_AT: Place(lambda: history.known(studio), slow=True),
+        "verdict": Place(lambda id: Shown(chosen.verdict(studio, id)), {"id": ID}),
+        "models": Place(lambda at: models.shown(studio, at), {"at": models.AT}, slow=True),
+    }
+
+
+def options(studio: Studio, guard: dict[str, Any]) -> dict[str, Any]:
+    """Arguments for `Blocks.launch`; `guard` are those of `ui.guard.Guard`."""
     from starlette.middleware import Middleware
 
+    folder = studio.folder
+    given = Uploads(folder)
     own = [
-        *routes(queue, folder), *Uploads(folder).routes(), *gridfiles.routes(queue, folder),
-        *watch.routes(queue, folder, health, TABS),
+        # What is asked for most comes first.
+        *watch.routes(places(studio)), *routes(studio.queue, folder), *given.routes(), *dubbingfiles.routes(given),
+        *gridfiles.routes(studio.queue, folder),
     ]  # fmt: skip
     return {
         "theme": Paper(),
@@ -216,6 +238,7 @@ def options(queue: Queue, folder: Path, guard: dict[str, Any], health: Callable[
         "app_kwargs": {
             "routes": own,
             "middleware": [
+                Middleware(Courtesy),
                 Middleware(Spoken),
                 Middleware(Guard, **guard),
                 Middleware(Doors, own=own),
@@ -236,5 +259,5 @@ def options(queue: Queue, folder: Path, guard: dict[str, Any], health: Callable[
         "max_file_size": 2**20,
         "allowed_paths": [],
         "blocked_paths": [str(folder.resolve())],
-        "state_session_capacity": 1_000,  # pages that are remembered; the oldest are forgotten, and load again
+        "state_session_capacity": SESSIONS,
     }

@@ -19,8 +19,8 @@ from ui.settings import frames_of, quick
 from ui.studio import Studio
 from ui.words import lowered, say
 
-# Of a masked job these belong to what is given and not to how it is drawn.
-GIVEN = {"masked": frozenset({"frames", "fps"})}
+# Of these jobs some fields belong to what is given and not to how it is drawn.
+GIVEN = {"masked": frozenset({"frames", "fps"}), "dubbing": frozenset({"start", "fps"})}
 
 CSS = """
 .presets .told-of { margin: 0; color: var(--body-text-color-subdued); }

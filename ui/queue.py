@@ -5,6 +5,7 @@ What is drawn is `queuelist.py`'s, what the list does in the browser `queuescrip
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -18,29 +19,23 @@ from ui.queuelist import drawn, movable
 from ui.queuescript import SCRIPT, SHELL, SHOW_BAR
 from ui.result import kind
 from ui.settings import quick
+from ui.shown import Shown, unseen
 from ui.studio import Studio
 from ui.words import counted, of, say
 
-PACE = 0.7  # seconds between two looks, while the tab is open
+ADDRESS = "queue"  # of the list, behind /watch/
 ALL_OVER = 100_000  # rows that are forgotten at once
 
 
-def queue_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Tab) -> gr.Timer:
-    """Lay the tab out and wire it; returns the timer that looks while it is open.
+def queue_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs) -> None:
+    """Lay the tab out and wire it.
 
     Args:
         studio: what it works with.
         desks: the tabs in which a job can be edited.
         tabs: all tabs.
-        tab: this one.
     """
     queue = studio.queue
-
-    def look(seen: str = "") -> tuple[Any, Any]:
-        """The list and the mark of what it was drawn of; nothing while that is as it was `seen`."""
-        health = studio.health()
-        mark = f"{queue.changed()} {health}"
-        return (gr.skip(), gr.skip()) if mark == seen else (drawn(queue, health), mark)
 
     def act(event: gr.EventData) -> tuple[Any, ...]:
         words = (str(getattr(event, name, None) or "") for name in ("act", "job", "before"))
@@ -48,7 +43,8 @@ def queue_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Tab)
             answer = press(queue, *words)
         except sqlite3.Error as error:
             answer = say("queue.unwritten", problem=error)
-        return (*look(), _said(answer))
+        # The turn makes each answer another one, so that a row which was dragged in vain goes back.
+        return f'{shown(studio).watched(ADDRESS)}<i hidden data-turn="{secrets.token_hex(4)}"></i>', _said(answer)
 
     def take(event: gr.EventData) -> list[Any]:
         """A waiting job in the fields of its tab, which is opened, to be saved into its row."""
@@ -67,19 +63,19 @@ def queue_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Tab)
     with gr.Column(elem_classes="sheet"):
         told = gr.HTML(_said(""), elem_classes="queue-said", elem_id="queue-said", apply_default_css=False)
         rows = gr.HTML(
-            lambda: look()[0], html_template=SHELL, js_on_load=SCRIPT, elem_id="queue", apply_default_css=False
+            unseen(ADDRESS), html_template=SHELL, js_on_load=SCRIPT, elem_id="queue", apply_default_css=False
         )
-    seen = gr.Textbox(visible=False)
-    timer = gr.Timer(PACE, active=False)
 
     parts = ((*desk.form.notes, *desk.form.parts, desk.edited, desk.bar) for desk in desks)
     filled = [told, tabs, *(part for some in parts for part in some)]
     # Each press counts, also one that comes before the last one was answered.
-    rows.act(act, None, [rows, seen, told], **{**quick, "trigger_mode": "multiple"})
+    rows.act(act, None, [rows, told], **{**quick, "trigger_mode": "multiple"})
     rows.take(take, None, filled, **quick).then(None, js=SHOW_BAR, api_visibility="private")
-    timer.tick(look, seen, [rows, seen], **quick)
-    tab.select(look, None, [rows, seen], **quick)
-    return timer
+
+
+def shown(studio: Studio) -> Shown:
+    """The list as it is now."""
+    return Shown.of(drawn(studio.queue, studio.health()))
 
 
 def press(queue: Queue, act: str, id: str = "", before: str = "") -> str:

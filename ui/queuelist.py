@@ -5,12 +5,12 @@ Every word of a user is escaped. Elements with a key are the same ones in the ne
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from pipelines.queue.queue import MOST_PRIORITY, Queue, Row, Settings, State
 from ui.result import kind, prompt
+from ui.shown import live
 from ui.status import bar, how_far, interrupted
 from ui.words import counted, knows, numerals, of, say
 
@@ -149,8 +149,7 @@ def drawn(queue: Queue, health: str = "") -> str:
     if over:
         items = "".join(_over(row, parents) for row in over)
         sections.append(_section("lately", say("line.lately"), _list("lately", items) + _forget_all(over)))
-    # The mark makes each drawing another one, so that a row which was dragged in vain goes back.
-    return f'<i hidden data-turn="{secrets.token_hex(4)}"></i>{"".join(sections)}'
+    return "".join(sections)
 
 
 def movable(rows: Sequence[Row]) -> list[Row]:
@@ -232,9 +231,12 @@ def _standing(row: Row, parents: Mapping[str, Row | None], waits: str, first: bo
     """A row of the line. One that runs can not be moved or edited."""
     runs = row.state == "running"
     held = row.held if runs else row.state == "paused"
-    state = how_far(row) if runs else of("state", row.state)
-    facts = _facts(row, parents, f"<b>{escape(state)}</b>", waits)
-    progress = bar(row.step / row.steps if row.steps else 0.0) if runs else ""
+    if runs:
+        state = live(f"far:{row.id}", escape(how_far(row)), "b")
+        progress = live(f"bar:{row.id}", bar(row.step / row.steps if row.steps else 0.0), "div")
+    else:
+        state, progress = f"<b>{escape(of('state', row.state))}</b>", ""
+    facts = _facts(row, parents, state, waits)
     notes = "".join(f'<p class="note">{escape(line)}</p>' for line in row.message.splitlines() if line)
     acts = "" if runs else _icon(row, "up", off=first) + _icon(row, "down", off=last)
     acts += _icon(row, "resume" if held else "pause", key="toggle", off=row.stopping)

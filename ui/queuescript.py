@@ -1,41 +1,21 @@
 """What the queue's list does in the browser: presses, keys and drags become events, and a redraw disturbs nobody.
 
-Its HTML is `queue.py`'s. A row keeps its element from one drawing to the next, so focus, open menus and what a screen
-reader stands on stay where they are while the line moves around them.
+Its HTML is `queuelist.py`'s, and how it is drawn anew `redraw.py`'s: a row keeps its element from one drawing to the
+next. What is said here besides is which row gets the focus when its own is gone, and what is told to who listens.
 """
 
 from __future__ import annotations
 
-# Gradio's own redraw goes by place and not by row, so the component's HTML is put in here.
+from ui.redraw import FILL, SURE, asking
+
+PACE = 0.7  # seconds between two looks, while the tab is open
+
 SHELL = '<div class="queue"><div data-part="body"></div><p class="sr" data-part="said" role="status"></p></div>'
 
-SCRIPT = """
+ACTS = """
 const root = element.querySelector('.queue');
-const body = root.querySelector('[data-part="body"]'), said = root.querySelector('[data-part="said"]');
-let drag = null, own = null, drawn = false;
-
-// ---- drawing: elements with a key are kept and moved, others go by their place
-const patch = (old, next) => {
-  for (const {name} of [...old.attributes])
-    if (!next.hasAttribute(name) && name !== 'open') old.removeAttribute(name);
-  for (const {name, value} of next.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-  if (old.nodeName === 'INPUT') old.checked = next.hasAttribute('checked');
-  fill(old, next);
-};
-const fill = (old, next) => {
-  const keyed = new Map([...old.children].filter((each) => each.dataset.key).map((each) => [each.dataset.key, each]));
-  let at = old.firstChild;
-  for (const node of [...next.childNodes]) {
-    const key = node.dataset?.key;
-    const same = at && !at.dataset?.key && at.nodeName === node.nodeName ? at : null;
-    const mine = key ? keyed.get(key) : same;
-    if (!mine || mine.nodeName !== node.nodeName) { old.insertBefore(node, at); continue; }
-    if (mine === at) at = at.nextSibling; else old.insertBefore(mine, at);
-    if (mine.nodeType !== Node.TEXT_NODE) patch(mine, node);
-    else if (mine.data !== node.data) mine.data = node.data;
-  }
-  while (at) { const gone = at; at = at.nextSibling; gone.remove(); }
-};
+const said = root.querySelector('[data-part="said"]');
+let drag = null, own = null, drawn = false, missed = false;
 
 // ---- focus: on the same button of the same row, else on the row that took its place
 const rows = () => [...body.querySelectorAll('[data-job]')];
@@ -56,11 +36,9 @@ const back = (was) => {
 };
 
 const states = () => new Map(rows().map((row) => [row.dataset.job, row.dataset.state]));
-const draw = () => {
-  if (drag) return;  // what came meanwhile is drawn when the row is let go
-  const was = spot(), before = states(), next = document.createElement('div');
-  next.innerHTML = props.value ?? '';
-  fill(body, next);
+const redraw = (change) => {
+  const was = spot(), before = states();
+  change();
   back(was);
   const news = rows().filter(({dataset: {job, state}}) => before.has(job) && before.get(job) !== state && job !== own);
   // What somebody pressed is answered by a sentence of its own.
@@ -68,26 +46,25 @@ const draw = () => {
   own = null; drawn = true;
   if (!body.querySelector('[data-act="spare"]')) root.classList.remove('asking');
 };
+// What comes while a row is dragged is drawn when it is let go.
+const show = () => { missed = Boolean(drag); if (!drag) redraw(draw); };
+const learned = (told, watched) => {
+  if (drag) return;  // it is asked for again
+  if ('html' in told) redraw(() => take(told, watched)); else take(told, watched);
+};
 
 // ---- presses
 const send = (act, job, more) => {
   own = job ?? null;
   if (act === 'take') trigger('take', {job}); else trigger('act', {act, job: job ?? '', ...more});
 };
-const ask = (asking, focused) => {
-  root.classList.toggle('asking', asking);
-  body.querySelector(`[data-act="${focused}"]`)?.focus();
-};
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');
   if (!button || button.getAttribute('aria-disabled') === 'true') return;
   const act = button.dataset.act;
-  if (act === 'ask') ask(true, 'spare');
-  else if (act === 'spare') ask(false, 'ask');
-  else {
-    if (act === 'cancel-all') ask(false, 'ask');
-    send(act, rowOf(button)?.dataset.job);
-  }
+  if (act === 'ask' || act === 'spare') return;
+  if (act === 'cancel-all') sure(false, 'ask');
+  send(act, rowOf(button)?.dataset.job);
 });
 element.addEventListener('change', (event) => {
   if (event.target.dataset.act === 'again') send(event.target.checked ? 'again' : 'offer');
@@ -95,7 +72,6 @@ element.addEventListener('change', (event) => {
 element.addEventListener('keydown', (event) => {
   const row = rowOf(event.target);
   if (event.key === 'Escape') {
-    if (root.classList.contains('asking')) ask(false, 'ask');
     const menu = event.target.closest('details[open]');
     if (menu) { menu.open = false; menu.querySelector('summary').focus(); }
   } else if (row && event.altKey && (event.key === 'ArrowUp' || event.key === 'ArrowDown')) {
@@ -113,7 +89,8 @@ const drop = (kept) => {
   if (root.hasPointerCapture(pointer)) root.releasePointerCapture(pointer);
   if (kept && after !== next) {
     send('place', row.dataset.job, {before: after?.dataset.job ?? row.parentNode.dataset.more ?? ''});
-  } else draw();
+  } else row.parentNode.insertBefore(row, next);
+  if (missed) show();
 };
 element.addEventListener('pointerdown', (event) => {
   const grip = event.target.closest('[data-grip]'), row = rowOf(grip);
@@ -137,9 +114,11 @@ element.addEventListener('pointerup', (event) => { if (event.pointerId === drag?
 element.addEventListener('pointercancel', (event) => { if (event.pointerId === drag?.pointer) drop(false); });
 document.addEventListener('keydown', (event) => { if (drag && event.key === 'Escape') drop(false); });
 
-watch('value', draw);
-draw();
+watch('value', show);
+show();
 """
+
+SCRIPT = f"{FILL}{ACTS}{SURE}{asking(PACE, 'learned(told, watched)')}"
 
 # After a job was taken up to be edited: to the bar that saves it.
 SHOW_BAR = """async () => {

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ui import dubbingresult
 from ui.files import Output, address, all_address, frames_address, stored
 from ui.overlay import obeyed, over
 from ui.stack import SCRIPT as STACK
@@ -35,6 +36,7 @@ element.addEventListener('click', (event) => {
 });
 """
     + STACK
+    + dubbingresult.SCRIPT
 )
 
 CSS = """
@@ -86,6 +88,8 @@ def picture(row: Output, folder: Path, again: bool = False) -> str:
     source, words = address(row, 0), escape(prompt(row), quote=True)
     if stack := panel(row, told, shape, again):
         return f'<div class="result" data-picture="{source}">{stack}</div>'
+    if is_video(row) and (pair := dubbingresult.panel(row, told, folder, shape)):
+        return f'<div class="result" data-picture="{source}">{pair}{_frames(row)}</div>'
     if is_video(row):
         inner = (
             f'<video src="{source}" {shape} controls loop autoplay muted playsinline preload="auto" '

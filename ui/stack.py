@@ -26,7 +26,11 @@ const compose = () => {
   }
   pen.globalAlpha = 1;
 };
+let opened = null, named = '';
 const open = () => {
+  // Also told of drawings that left the layers as a person put them.
+  if (stack() === opened && stack()?.dataset.stack === named) return;
+  opened = stack(); named = opened?.dataset.stack ?? '';
   const layers = [...stack()?.querySelectorAll('[data-layer]') ?? []];
   pictures = new Map(layers.map((layer) => [layer.dataset.src, new Image()]));
   layers.forEach((layer) => { layer.querySelector('[data-opacity]').value = 100; });
@@ -52,6 +56,7 @@ element.addEventListener('click', (event) => {
   compose();
 });
 watch('value', open);
+element.addEventListener('drawn', open);
 open();
 """
 

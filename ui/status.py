@@ -14,6 +14,7 @@ from pipelines.queue.peephole import Peephole
 from pipelines.queue.queue import INTERRUPTED, Row, Settings
 from ui.result import enlarged, facts, picture, prompt, size
 from ui.scenery import EASEL
+from ui.shown import live
 from ui.words import counted, of, say
 
 LINES = 8  # other jobs that are named
@@ -39,9 +40,9 @@ def stage(
         )
     body = {"queued": _waiting, "running": partial(_running, folder=folder)}.get(row.state)
     if row.state == "queued" and settings is not None and settings.paused:
-        inner = _standing(row, settings) + _health(health) + _notes(row)
+        inner = _standing(row, settings) + _health(health) + _notes(row) + _stop(row)
     elif body:
-        inner = body(row, ahead) + _health(health) + _notes(row)
+        inner = body(row, ahead) + _health(health) + _notes(row) + _stop(row)
     elif row.state == "done":
         inner = picture(row, folder, again=True) + _notes(row) + facts(row, folder)
     elif row.state == "failed":
@@ -59,7 +60,10 @@ def stage(
         )
     else:
         inner = f'<p class="say">{say("status.cancelled")}</p>' + _offer(row, ("retry", say("status.retry")))
-    return f'<div class="stage {row.state}" data-id="{row.id}">{inner}{_caption(row)}</div>'
+    # Let alone while it is the same: what a person opened in a result, or put in another order, stays so.
+    still = " data-still" if row.state == "done" else ""
+    key = f'data-id="{row.id}" data-key="{row.id}-{row.state}"{still}'
+    return f'<div class="stage {row.state}" {key}>{inner}{_caption(row)}</div>'
 
 
 def waiting(rows: Sequence[Row]) -> str:
@@ -68,20 +72,21 @@ def waiting(rows: Sequence[Row]) -> str:
         return ""
     items = []
     for row in rows[:LINES]:
-        how = at_step(row) if row.state == "running" else of("state", row.state)
-        how = say("status.interrupted_word") if interrupted(row) else how
-        at = f' data-at="{row.id}"' if row.state == "running" else ""
+        how = say("status.interrupted_word") if interrupted(row) else of("state", row.state)
+        told = f'<span class="how">{how}</span>'
+        if row.state == "running":
+            told = live(f"at:{row.id}", say("status.at_step", step=row.step, steps=row.steps), more=' class="how"')
         words = escape(prompt(row))
         items.append(
-            f'<li><button type="button" class="what" data-job="{row.id}" data-act="show">{words}</button>'
-            f'<span class="how"{at}>{how}</span>'
+            f'<li data-key="line-{row.id}">'
+            f'<button type="button" class="what" data-job="{row.id}" data-act="show">{words}</button>{told}'
             f'<button type="button" class="drop" data-job="{row.id}" data-act="cancel" '
             f'aria-label="{escape(say("status.cancel_it", words=prompt(row)), quote=True)}" '
             f'title="{say("status.cancel")}">&times;</button></li>'
         )
     if len(rows) > LINES:
         items.append(f'<li><span class="how">{say("status.more", count=len(rows) - LINES)}</span></li>')
-    return f'<section class="line"><h2>{say("status.others")}</h2><ul>{"".join(items)}</ul></section>'
+    return f'<section class="line" data-key="line"><h2>{say("status.others")}</h2><ul>{"".join(items)}</ul></section>'
 
 
 def interrupted(row: Row) -> bool:
@@ -100,9 +105,21 @@ def how_far(row: Row) -> str:
     # The first step also pays for the model's loading, so the time left is only told once it means something.
     share = row.step / row.steps if row.steps else 0.0
     if row.step < 3 or not 0 < share < 1:
-        return say("status.step", step=row.step, steps=row.steps)
+        return _in_window(row, say("status.step", step=row.step, steps=row.steps))
     past = time.time() - (row.started or time.time())
-    return say("status.step_left", step=row.step, steps=row.steps, left=duration(past * (1 - share) / share))
+    left = duration(past * (1 - share) / share)
+    return _in_window(row, say("status.step_left", step=row.step, steps=row.steps, left=left))
+
+
+def _in_window(row: Row, how: str) -> str:
+    """How far a row is, and in which of its windows, where a clip is made in several."""
+    each = row.job.get("steps")
+    if row.job.get("task") != "dubbing" or not isinstance(each, int) or each < 1:
+        return how
+    each = 2 * each - 1 if row.job.get("scheduler") == "heun" else each  # evaluations of the model
+    if row.steps <= each or row.steps % each:
+        return how
+    return say("status.in_window", window=-(-row.step // each), windows=row.steps // each, how=how)
 
 
 def _waiting(row: Row, ahead: int) -> str:
@@ -128,20 +145,21 @@ def _offer(row: Row, *acts: tuple[str, str]) -> str:
     return f'<div class="offer">{buttons}</div>'
 
 
+def _stop(row: Row) -> str:
+    """A button that cancels a row, until that was asked."""
+    if row.stopping:
+        return ""
+    return (
+        f'<div class="offer"><button type="button" class="stop" data-job="{row.id}" data-act="stop">'
+        f"{say('desk.cancel')}</button></div>"
+    )
+
+
 def _running(row: Row, ahead: int, folder: Path) -> str:
-    return f'<div class="so-far">{so_far(row, folder)}</div>'
-
-
-def so_far(row: Row, folder: Path) -> str:
-    """What there is to see of a running row, which pages put in place of what they have as it goes on."""
     share = row.step / row.steps if row.steps else 0.0
     preview = Peephole(folder).look(row.id)
-    return f'{_blank(row, preview)}<p class="say" role="status">{how_far(row)}</p>{bar(share)}'
-
-
-def at_step(row: Row) -> str:
-    """How far a running row is, for a list."""
-    return say("status.at_step", step=row.step, steps=row.steps)
+    inner = f'{_blank(row, preview)}<p class="say" role="status">{how_far(row)}</p>{bar(share)}'
+    return live(f"so-far:{row.id}", inner, "div", ' class="so-far"')
 
 
 def bar(share: float) -> str:

@@ -52,7 +52,10 @@ KEPT = 7 * 24 * 3600.0  # seconds that a file is kept which no job has named
 ID = re.compile(r"[0-9a-f]{24}")
 THUMB, COLUMNS = 72, 12  # the strip of a video: a thumbnail's longer side in pixels, and how many stand in a row
 # What of an upload the page may see, and as what.
-SHOWN = {"picture": ("picture.png", "image/png"), "strip": ("strip.jpg", "image/jpeg")}
+SHOWN = {
+    "picture": ("picture.png", "image/png"), "strip": ("strip.jpg", "image/jpeg"),
+    "film": ("source.video", "video/mp4"), "webm": ("source.webm", "video/webm"), "voice": ("voice.wav", "audio/wav"),
+}  # fmt: skip
 FACTS, SOURCE = "upload.json", "source"
 MAX_FACTS = 2**16  # bytes of the former
 RECIPE = "recipe.json"  # the job in a file of ours that somebody gave to get it back
@@ -60,21 +63,22 @@ RECIPE = "recipe.json"  # the job in a file of ours that somebody gave to get it
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture or video that somebody gave.
+    """A picture, video or voice that somebody gave.
 
     Attributes:
         id: what it is called wherever others can see it.
-        kind: a picture, or a video.
+        kind: a picture, a video, or a voice, which is a file with sound.
         width, height: in pixels, as jobs get it.
         frames: how many; 1 for a picture.
         fps: frames a second, as a fraction in words; "" where nobody says.
         given: width and height as it came.
         file: what jobs read, a name in the upload's folder.
         thumb: width and height of one thumbnail of the strip.
+        seconds: how long a voice lasts.
     """
 
     id: str
-    kind: Literal["picture", "video"]
+    kind: Literal["picture", "video", "voice"]
     width: int
     height: int
     frames: int = 1
@@ -82,6 +86,7 @@ class Upload:
     given: tuple[int, int] = (0, 0)
     file: str = f"{SOURCE}.png"
     thumb: tuple[int, int] = (0, 0)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -278,10 +283,10 @@ class Uploads:
         """
 
         async def take(request: Request) -> Response:
-            return await self._take(request, self.keep)
+            return await self.take(request, self.keep)
 
         async def take_recipe(request: Request) -> Response:
-            return await self._take(request, self.keep_recipe)
+            return await self.take(request, self.keep_recipe)
 
         return [
             Route("/uploads", take, methods=["POST"]),
@@ -289,7 +294,8 @@ class Uploads:
             Route("/uploads/{id}/{what}", self._show, methods=["GET"]),
         ]
 
-    async def _take(self, request: Request, keep: Callable[[Path], Upload | Recipe]) -> Response:
+    async def take(self, request: Request, keep: Callable[[Path], Upload | Recipe]) -> Response:
+        """Answer a request whose body is a file: what `keep` says that it is, or one sentence why it is not kept."""
         if self._arriving >= ARRIVING:
             return _refused(say("upload.too_many"), 429)
         temporary = self.folder / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"

@@ -1,146 +1,98 @@
-"""What an easel shows, and how a page learns that it is another thing by now.
+"""How an open page learns what changed: it asks a small route of our own, and gets what is another thing by now.
 
-A page that is left open asks a small route of our own whether anything changed, and only then the listener that draws
-the easel anew. How far a render is comes with the answer itself: it changes with every step, and fifty pages that each
-drew their easel anew for it would leave the render no time.
+No listener of gradio's runs for a page that only looks. What is asked by the same words within a moment is answered
+once, for all pages. What the page does with an answer is `redraw.py`'s.
 """
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import astuple, dataclass
-from html import escape
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipelines.queue.queue import Queue, Row, Settings, State
-from ui.result import kind
-from ui.status import LINES, at_step, interrupted, so_far
+from ui.shown import Shown
 from ui.words import language
 
-PACE = 0.7  # seconds between two questions of a page
-FRESH = 0.2  # seconds for which an answer serves all pages that ask the same
-LOOKED_AT = 100  # rows that are searched for the latest one of a tab
-LATEST: tuple[State, ...] = ("done", "failed", "cancelled", "paused")  # what is shown while nothing is at work
+FRESH = 0.3  # seconds for which an answer serves all pages that ask the same
+MOST_KEPT = 64  # answers that are kept before the old ones are let go
 ID = re.compile(r"[\w-]{0,64}", re.ASCII)
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
-# In the easel. A part of a tab that is not open has no place on the page, and asks nothing.
-ASK = f"""
-let asking = false;
-const ask = async () => {{
-  if (!element.isConnected) return clearInterval(beat);
-  const watched = element.querySelector('.watched');
-  if (asking || !watched || element.offsetParent === null) return;
-  asking = true;
-  try {{
-    const {{tab, follows, mark}} = watched.dataset;
-    const answer = await fetch(`watch/${{tab}}?${{new URLSearchParams({{follows, mark}})}}`);
-    if (answer.status !== 200) return;
-    const told = await answer.json();
-    if (element.querySelector('.watched') !== watched || watched.dataset.mark !== mark) return;
-    if (told.mark !== mark) return trigger('look', {{}});
-    const shown = watched.querySelector('.so-far');
-    if (shown && told.so_far) shown.innerHTML = told.so_far;
-    for (const part of document.querySelectorAll(`[data-at="${{told.id}}"]`)) part.textContent = told.at;
-  }} catch (error) {{
-    // The studio is away for a moment, or for good; the page stays as it is, and asks again.
-  }} finally {{
-    asking = false;
-  }}
-}};
-const beat = setInterval(ask, {PACE * 1000:.0f});
-"""
+
+@dataclass(frozen=True)
+class Place:
+    """Something on the page that is kept up to date.
+
+    Attributes:
+        draw: what it shows; it gets the words that the page asks with.
+        asks: which words those are, and how each may look.
+        slow: whether drawing it may take longer than a page should wait for another place.
+    """
+
+    draw: Callable[..., Shown]
+    asks: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    slow: bool = False
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What an easel shows.
+class Told:
+    """An answer as it is sent: its mark, and its bytes for a page that has other HTML, or only other live parts."""
 
-    Attributes:
-        row: of the queue; None while there is nothing to show.
-        ahead: how many rows are rendered before it.
-        others: the other rows that are not over.
-        settings: the queue's.
-        health: a sentence while no renderer is at work, else "".
-    """
+    mark: str
+    whole: bytes
+    live: bytes
 
-    row: Row | None
-    ahead: int
-    others: list[Row]
-    settings: Settings
-    health: str
+    @classmethod
+    def of(cls, shown: Shown) -> Told:
+        """What is told of a place."""
+        live = {"mark": shown.mark, "live": shown.live}
+        return cls(shown.mark, _bytes({**live, "html": shown.html}), _bytes(live))
 
-    @property
-    def mark(self) -> str:
-        """Differs when the easel or the list of other rows would look otherwise, but for how far a render is."""
-        told = [_state(self.row) if self.row else None, self.ahead, len(self.others), self.health]
-        told += [_state(other) for other in self.others[:LINES]] + [list(astuple(self.settings))]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-
-    def wrapped(self, html: str, tab: str, follows: str) -> str:
-        """The easel's HTML with what its page asks by."""
-        told = f'data-tab="{tab}" data-follows="{escape(follows)}" data-mark="{self.mark}"'
-        return f'<div class="watched" {told}>{html}</div>'
+    def since(self, mark: str) -> Response:
+        """What a page that knows of `mark` does not know: 204 where that is nothing."""
+        if mark == self.mark:
+            return Response(status_code=204, headers=HEADERS)
+        same = mark.partition("-")[0] == self.mark.partition("-")[0]
+        return Response(self.live if same else self.whole, headers=HEADERS, media_type="application/json")
 
 
-def seen(queue: Queue, health: Callable[[], str], follows: str, tab: str) -> Seen:
-    """What the easel of `tab` shows to a page that follows row `follows`, or "": what is at work, or the latest."""
-    line = queue.line()
-    row = queue.get(follows) if follows else None
-    if row is None:
-        active = (row for row in line if row.state != "paused")
-        mine = (row for row in [*active, *queue.rows(LOOKED_AT, 0, LATEST)] if kind(row.job) == tab)
-        row = next(mine, None)
-    going = [other.id for other in line if other.state != "paused"]
-    ahead = going.index(row.id) if row and row.id in going else 0
-    others = [other for other in line if not row or other.id != row.id]
-    return Seen(row, ahead, others, queue.settings(), health())
+def routes(places: Mapping[str, Place]) -> list[Route]:
+    """GET /watch/PLACE?WORDS&mark=MARK: what PLACE shows, where that is not what the page knows by its mark."""
+    answers: dict[tuple[str, ...], tuple[float, Future[Told]]] = {}
+    # Threads of their own: each keeps its connections to the databases, and one is enough for all pages together.
+    quick, slow = ThreadPoolExecutor(1, "watch"), ThreadPoolExecutor(1, "watch-slow")
 
-
-def routes(queue: Queue, folder: Path, health: Callable[[], str], tabs: Iterable[str]) -> list[Route]:
-    """GET /watch/TAB?follows=ID&mark=MARK: the mark of what is seen now, and how far the render at work is.
-
-    204 where both are as the page knows them: nothing changed, and nothing runs.
-    """
-    known = frozenset(tabs)
-    answers: dict[tuple[str, str, str], tuple[float, dict[str, str]]] = {}
-
-    def answer(tab: str, follows: str) -> dict[str, str]:
-        found = seen(queue, health, follows, tab)
-        told = {"mark": found.mark}
-        if found.row is not None and found.row.state == "running":
-            told["so_far"] = so_far(found.row, folder)
-        if running := next((row for row in found.others if row.state == "running"), None):
-            told |= {"id": running.id, "at": at_step(running)}
-        return told
+    def told(place: Place, words: Mapping[str, str]) -> Told:
+        return Told.of(place.draw(**words))
 
     async def serve(request: Request) -> Response:
-        tab, follows = request.path_params["tab"], request.query_params.get("follows", "")
-        if tab not in known or not ID.fullmatch(follows):
-            return JSONResponse({"error": "there is no such tab or job"}, 404, HEADERS)
-        now = time.monotonic()
-        asked = (tab, follows, language())
-        made, told = answers.get(asked, (-FRESH, {}))
-        if now - made >= FRESH:
-            told = await run_in_threadpool(answer, tab, follows)
-            if len(answers) >= 1_000:
-                answers.clear()
-            answers[asked] = now, told
-        if told == {"mark": request.query_params.get("mark")}:
-            return Response(status_code=204, headers=HEADERS)
-        return JSONResponse(told, headers=HEADERS)
+        name, query = request.path_params["place"], request.query_params
+        place = places.get(name)
+        words = {word: query.get(word, "") for word in place.asks} if place else {}
+        if place is None or not all(place.asks[word].fullmatch(value) for word, value in words.items()):
+            return JSONResponse({"error": "there is no such place or job"}, 404, HEADERS)
+        key, now = (name, language(), *words.values()), time.monotonic()
+        made, answer = answers.get(key, (0.0, None))
+        if answer is None or now - made >= FRESH:
+            if len(answers) >= MOST_KEPT:
+                for old in [each for each, (then, _) in answers.items() if now - then >= FRESH]:
+                    del answers[old]
+            answer = (slow if place.slow else quick).submit(copy_context().run, told, place, words)
+            answers[key] = now, answer
+        # Shielded, for a page that leaves must not take the answer away from the others.
+        return (await asyncio.shield(asyncio.wrap_future(answer))).since(query.get("mark", ""))
 
-    return [Route("/watch/{tab}", serve, methods=["GET"])]
+    return [Route("/watch/{place}", serve, methods=["GET"])]
 
 
-def _state(row: Row) -> list[object]:
-    return [row.id, row.state, row.stopping, row.held, row.message, list(row.files), interrupted(row)]
+def _bytes(told: Mapping[str, object]) -> bytes:
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()

@@ -18,7 +18,21 @@ MAX_LENGTH = 100
 
 # Fields that a text can stand for where only texts can be written: in a cell of a table, or as `{1..5}`.
 NUMBERS = frozenset(
-    {"seed", "steps", "frames", "fps", "window", "transition_frames", "guidance", "internal_guidance", "siamese_until"}
+    {
+        "seed",
+        "steps",
+        "frames",
+        "fps",
+        "window",
+        "transition_frames",
+        "guidance",
+        "internal_guidance",
+        "siamese_until",
+        "speech_guidance",
+        "overlap",
+        "start",
+        "references",
+    }  # fmt: skip
 )
 SWITCHES = frozenset({"png_frames", "cuts"})
 LISTS = frozenset({"size", "guidance_interval", "box", "face", "outpaint"})

@@ -140,6 +140,15 @@ class History:
         self._seen = changed if settled and not more else 0
         return more
 
+    def changed(self) -> str:
+        """Differs after every change of what is kept here; what is new in the folder is looked for by `keep_up`."""
+        told = []
+        for path in (self._file.path, Path(f"{self._file.path}-wal")):
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                told.append(f"{found.st_mtime_ns}.{found.st_size}")
+        return " ".join(told)
+
     def get(self, id: str) -> Entry | None:
         """The output called `id`."""
         row = self._row(id)

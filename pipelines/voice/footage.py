@@ -98,12 +98,33 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return tuple(number for stat in stats for number in (stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 
+def faces_in(frame: Pixels, folder: Path) -> list[Box]:
+    """The faces in one frame [H, W, 3], the largest first, as the first of those locators finds them that finds any.
+
+    Args:
+        frame: what is looked at.
+        folder: the checkpoint's, which may have a locator's model file.
+
+    Raises:
+        Refusal: a model file that is named and can not be read.
+    """
+    model = model_file(folder)
+    return next((found for locator in _locators(model) if (found := locator.find(frame))), [])
+
+
+def check_room(source: str, frame: Pixels, count: int) -> None:
+    """Raise MediaError where `count` frames like this one are more than may wait on the disk."""
+    if count * frame.shape[0] * frame.shape[1] > MAX_SOURCE:
+        raise MediaError(f"{source}: expected at most {MAX_SOURCE:,} pixels in all frames together; cut it")
+
+
+def _locators(model: Path | None) -> list[Locator]:
+    return [PapercutLocator(), *([] if model is None else [YuNetLocator(model)])]
+
+
 @lru_cache(maxsize=8)
 def _look(source: str, looks: bool, face: Box | None, model: Path | None, _stamp: tuple[int, ...]) -> Footage:
-    locators: list[Locator] = [PapercutLocator()] if looks else []
-    if model is not None:
-        locators.append(YuNetLocator(model))
-    search = _Search(source, locators, face)
+    search = _Search(source, _locators(model) if looks else [], face)
     still = not told("source", is_clip, source)
     if still:
         search.see(told("source", read_opaque, source))
@@ -142,8 +163,7 @@ class _Search:
             raise MediaError(f"{self.source}: expected frames of one size, got {self.size} and {size}")
         self.size = size
         self.count += 1
-        if self.count * frame.shape[0] * frame.shape[1] > MAX_SOURCE:
-            raise MediaError(f"{self.source}: expected at most {MAX_SOURCE:,} pixels in all frames together; cut it")
+        check_room(self.source, frame, self.count)
         if not self.locators:
             return
         found: list[Box] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.files.audio import Sound
@@ -20,6 +20,7 @@ def record_of(
     reused: Sequence[int],
     sound: Sound,
     soundtrack: Soundtrack,
+    over_time: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What was found in the files, and what was done with it."""
     footage, clip = shots.footage, shots.timeline
@@ -48,6 +49,7 @@ def record_of(
                 "copied": soundtrack.copied,
                 "exact": soundtrack.exact,
             },
+            "over_time": dict(over_time),
         }
     }
 

@@ -42,6 +42,12 @@ def one(studio: Served, name: str) -> Any:
 def opened(page: Any, name: str) -> None:
     page.click(f".print[data-name='{name}']")
     page.wait_for_selector(f"#chosen .told h3 >> text={name}")
+    # It glides into view, and a forced press would aim at where it was.
+    top = "() => document.querySelector('#chosen').getBoundingClientRect().top"
+    page.wait_for_function(
+        f"async () => {{ const top = {top}, was = top(); await new Promise((done) => "
+        "setTimeout(done, 200)); return top() === was; }"
+    )
 
 
 def test_an_output_is_found_rated_compared_thrown_away_and_taken_back(studio: Served, visit: Open) -> None:

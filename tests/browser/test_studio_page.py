@@ -61,12 +61,12 @@ def test_cancel_and_the_line_of_others(studio: Any, visit: Open) -> None:
         page.click("#text-render")
         until(lambda said=prompt: queue.rows(1) and queue.rows(1)[0].job["prompt"] == said)
         page.wait_for_selector(f"#text-easel [data-id='{newest(queue)}']")
-    page.wait_for_selector("#text-line .line li >> nth=1")
+    page.wait_for_selector("#text-easel .line li >> nth=1")
     keep(page, "line")
     second = queue.rows(2)[1].id
     page.get_by_label("Cancel: a second star").click()
     assert over(queue, second).state == "cancelled"
-    page.click("#text-cancel")  # the easel shows the third, which waits
+    page.click("#text-easel .stop")  # the easel shows the third, which waits
     page.wait_for_selector("#text-easel .stage.cancelled")
     assert over(queue, newest(queue)).state == "cancelled"
     engine.pace = 0.0
