@@ -17,23 +17,9 @@ MAX_DEPTH = 4  # boxes[0].box[2]
 MAX_LENGTH = 100
 
 # Fields that a text can stand for where only texts can be written: in a cell of a table, or as `{1..5}`.
-NUMBERS = frozenset(
-    {
-        "seed",
-        "steps",
-        "frames",
-        "fps",
-        "window",
-        "transition_frames",
-        "guidance",
-        "internal_guidance",
-        "siamese_until",
-        "speech_guidance",
-        "overlap",
-        "start",
-        "references",
-    }  # fmt: skip
-)
+SAMPLING = {"seed", "steps", "guidance", "internal_guidance", "siamese_until", "speech_guidance"}
+IN_TIME = {"frames", "fps", "window", "transition_frames", "overlap", "start", "references"}
+NUMBERS = frozenset(SAMPLING | IN_TIME)
 SWITCHES = frozenset({"png_frames", "cuts"})
 LISTS = frozenset({"size", "guidance_interval", "box", "face", "outpaint"})
 
