@@ -43,6 +43,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.deferred
 	$(BIN)/python -m benchmarks.layered
 	$(BIN)/python -m benchmarks.studio --seconds 30
+	$(BIN)/python -m benchmarks.page
 
 train: $(STAMP)
 	$(BIN)/diorama train assets/papercut/train.yaml

@@ -28,7 +28,7 @@ PROMPTS = {
     "video": ("Video", "a yellow star moves right under a night sky"),
     "layout": ("Layout", "a red circle left of a blue star on a white background"),
 }
-TABS = ("Text", "Video", "Masked", "Scenes", "Layout", "Layers", "Grid", "Queue", "History", "Models")
+TABS = ("Text", "Video", "Masked", "Scenes", "Layout", "Layers", "Dubbing", "Grid", "Queue", "History", "Models")
 EXAMPLES = ("demo.yaml", "scenes.yaml", "layered.yaml")
 PATIENCE = 180.0  # seconds that a render may take
 
