@@ -102,6 +102,7 @@ class Watcher:
     def __init__(self, url: str) -> None:
         self._host, _, self._port = url.removeprefix("http://").partition(":")
         self._mark = ""
+        self.slower = 1.0  # times that the server told this page to wait longer
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, seen: Seen) -> None:
@@ -121,6 +122,8 @@ class Watcher:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         length = re.search(r"\r\ncontent-length: (\d+)", head)
+        slower = re.search(r"\r\ndiorama-slower: ([\d.]+)", head)
+        self.slower = float(slower[1]) if slower else 1.0
         return int(head.split(" ", 2)[1]), await reader.readexactly(int(length[1]) if length else 0)
 
 
@@ -153,7 +156,7 @@ async def _measure(url: str, out: Path, server: subprocess.Popen[bytes], options
         print(
             f"gradio {gradio.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores; jobs of 64 x 64"
             f" pixels and {options.steps} steps; {options.polling} pages that look every {LOOK} s,"
-            f" {options.posting} that post every {THINK} s"
+            f" or as seldom as they are told, {options.posting} that post every {THINK} s"
         )
         before = _memory(server.pid), _memory(worker)
         alone = await _rate(queue, options.seconds / 2, None)
@@ -219,7 +222,7 @@ async def _visitors(
         watcher = Watcher(page.url)
         while True:
             await watcher.ask(asked)
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK * watcher.slower)
 
     visits = [watch() for _ in range(options.polling)]
     visits += [visit(f"posts{number}", THINK, posted) for number in range(options.posting)]

@@ -24,7 +24,7 @@ from ui import watch
 from ui.page import build, places
 from ui.shown import BEGIN, Shown, live, unseen
 from ui.studio import Studio
-from ui.watch import Place, routes
+from ui.watch import Crowd, Place, Told, routes
 from ui.words import speaking
 
 
@@ -265,3 +265,40 @@ def test_words_of_a_user_are_never_taken_for_something_live(queue: Queue, client
     for address in ("text?follows=", "queue"):
         told = asked(client, address)
         assert told is not None and "x" not in told["live"] and "<img" not in told["html"]
+
+
+# ---------------------------------------------------------------- many pages
+
+
+def crowd_of(pages: int, crowd: Crowd, begun: float = 0.0, seconds: float = 60.0) -> tuple[float, float]:
+    """Questions a second in the last ten seconds, and how much slower pages were told to ask at the end."""
+    turns, asked = [begun + 0.7 * number / pages for number in range(pages)], []
+    while (now := min(turns)) < begun + seconds:
+        turns[turns.index(now)] = now + 0.7 * crowd.asked(now)
+        asked.append(now)
+    return sum(now >= begun + seconds - 10 for now in asked) / 10, crowd.slower
+
+
+def test_a_few_pages_ask_as_often_as_they_like() -> None:
+    assert crowd_of(20, Crowd()) == (pytest.approx(20 / 0.7, rel=0.05), 1.0)
+
+
+def test_a_crowd_asks_no_more_than_the_studio_has_time_for() -> None:
+    rate, slower = crowd_of(100, Crowd())
+    assert 24 <= rate <= 36 and slower == pytest.approx(100 / 0.7 / 30, rel=0.15)
+
+
+def test_when_a_crowd_leaves_who_stays_is_served_as_before() -> None:
+    crowd = Crowd()
+    crowd_of(200, crowd)
+    assert crowd.slower > 5
+    assert crowd_of(3, crowd, begun=60.0)[1] == 1.0
+
+
+def test_a_page_is_told_in_a_header_how_seldom_it_may_ask() -> None:
+    told = Told.of(Shown.of("<p>a</p>"))
+    assert "Diorama-Slower" not in told.since("", 1.0).headers
+    assert told.since("", 2.4).headers["Diorama-Slower"] == "2.4"
+    assert (
+        told.since(told.mark, 2.4).status_code == 204 and told.since(told.mark, 2.4).headers["Diorama-Slower"] == "2.4"
+    )

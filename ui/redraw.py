@@ -57,7 +57,7 @@ const take = (told, watched) => {
 
 # A part of a tab that is not open has no place on the page, and asks nothing.
 ASK = """
-let asking = false, beats = 0;
+let asking = false, beats = 0, slower = 1;
 const away = new AbortController();
 const ask = async () => {
   const watched = element.querySelector('.watched');
@@ -66,6 +66,7 @@ const ask = async () => {
   const {watch: address, mark} = watched.dataset;
   try {
     const answer = await fetch(`watch/${address}${address.includes('?') ? '&' : '?'}mark=${mark}`);
+    slower = Number(answer.headers.get('Diorama-Slower')) || 1;  // of many pages each asks seldom
     if (answer.status !== 200) return;
     const told = await answer.json();
     const {watch: now, mark: known} = watched.dataset;
@@ -76,10 +77,12 @@ const ask = async () => {
     asking = false;
   }
 };
-const beat = setInterval(() => {
-  if (!element.isConnected) { clearInterval(beat); sight.disconnect(); away.abort(); }
-  else if (!document.hidden || ++beats % SELDOM === 0) ask();
-}, PACE);
+const turn = () => {
+  if (!element.isConnected) { sight.disconnect(); return away.abort(); }
+  if (!document.hidden || ++beats % SELDOM === 0) ask();
+  setTimeout(turn, PACE * slower);
+};
+setTimeout(turn, PACE);
 const sight = new IntersectionObserver((found) => { if (found.some((each) => each.isIntersecting)) ask(); });
 sight.observe(element);
 document.addEventListener('visibilitychange', () => { if (!document.hidden) ask(); }, {signal: away.signal});

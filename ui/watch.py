@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from ui.shown import Shown
 from ui.words import language
 
 FRESH = 0.3  # seconds for which an answer serves all pages that ask the same
+SLOWER, SLOWEST = "Diorama-Slower", 10.0  # the header that tells a page to ask seldom, and how seldom at most
 MOST_KEPT = 64  # answers that are kept before the old ones are let go
 ID = re.compile(r"[\w-]{0,64}", re.ASCII)
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -57,12 +59,38 @@ class Told:
         live = {"mark": shown.mark, "live": shown.live}
         return cls(shown.mark, _bytes({**live, "html": shown.html}), _bytes(live))
 
-    def since(self, mark: str) -> Response:
-        """What a page that knows of `mark` does not know: 204 where that is nothing."""
+    def since(self, mark: str, slower: float) -> Response:
+        """What a page that knows of `mark` does not know: 204 where that is nothing. And how seldom it may ask."""
+        headers = HEADERS if slower == 1 else {**HEADERS, SLOWER: f"{slower:.1f}"}
         if mark == self.mark:
-            return Response(status_code=204, headers=HEADERS)
+            return Response(status_code=204, headers=headers)
         same = mark.partition("-")[0] == self.mark.partition("-")[0]
-        return Response(self.live if same else self.whole, headers=HEADERS, media_type="application/json")
+        return Response(self.live if same else self.whole, headers=headers, media_type="application/json")
+
+
+class Crowd:
+    """How many times slower than they would pages may ask, so that all together take little from the render.
+
+    Args:
+        most: questions a second that are meant to come, at most.
+        window: seconds over which they are counted.
+    """
+
+    def __init__(self, most: float = 30.0, window: float = 2.0) -> None:
+        self._most, self._window = most, window
+        self._begun, self._count = -math.inf, 0
+        self.slower = 1.0
+
+    def asked(self, now: float) -> float:
+        """Count a question of `now`, in seconds of any clock; how many times slower pages may ask from now on."""
+        passed = now - self._begun
+        if passed >= self._window:
+            # What comes is what would come, over what pages were told; one that was told nothing yet comes sooner.
+            rate = self._count / passed
+            self.slower = min(SLOWEST, max(1.0, self.slower * rate / self._most))
+            self._begun, self._count = now, 0
+        self._count += 1
+        return round(self.slower, 1)
 
 
 def routes(places: Mapping[str, Place]) -> list[Route]:
@@ -70,6 +98,7 @@ def routes(places: Mapping[str, Place]) -> list[Route]:
     answers: dict[tuple[str, ...], tuple[float, Future[Told]]] = {}
     # Threads of their own: each keeps its connections to the databases, and one is enough for all pages together.
     quick, slow = ThreadPoolExecutor(1, "watch"), ThreadPoolExecutor(1, "watch-slow")
+    crowd = Crowd()
 
     def told(place: Place, words: Mapping[str, str]) -> Told:
         return Told.of(place.draw(**words))
@@ -89,7 +118,7 @@ def routes(places: Mapping[str, Place]) -> list[Route]:
             answer = (slow if place.slow else quick).submit(copy_context().run, told, place, words)
             answers[key] = now, answer
         # Shielded, for a page that leaves must not take the answer away from the others.
-        return (await asyncio.shield(asyncio.wrap_future(answer))).since(query.get("mark", ""))
+        return (await asyncio.shield(asyncio.wrap_future(answer))).since(query.get("mark", ""), crowd.asked(now))
 
     return [Route("/watch/{place}", serve, methods=["GET"])]
 
