@@ -25,6 +25,14 @@ def looks(found: list[str]) -> set[str]:
     return {path.partition("?")[0] for path in found if path.startswith("watch/")}
 
 
+def settle(page: Any) -> None:
+    """Wait until what a page asks listeners for as it begins is over."""
+    found, before = asked(page), -1
+    while (now := sum(path.startswith("gradio_api/") for path in found)) != before:
+        before = now
+        page.wait_for_timeout(1500)
+
+
 def idle(studio: Served) -> None:
     until(lambda: not studio.queue.active())
 
@@ -33,7 +41,7 @@ def test_a_render_is_followed_without_a_listener(studio: Served, visit: Open) ->
     idle(studio)
     page = visit()
     page.wait_for_selector("#text-easel .stage")
-    page.wait_for_timeout(1000)  # what the page's beginning asks for
+    settle(page)
     found = asked(page)
     studio.engine.pace = 1.0
     id = studio.queue.add(text("a star from elsewhere", size=[64, 64], steps=4))
