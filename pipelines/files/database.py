@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,26 @@ class Database:
             if db.in_transaction:  # a full disk ends some by itself
                 db.execute("ROLLBACK")
             raise
+
+    def write_ahead(self) -> None:
+        """Put the file into WAL mode, in which readers and a writer do not wait for each other; it stays so.
+
+        The change needs the file alone, and where another connection is about to make it too SQLite says at once that
+        it is busy instead of waiting, so the waiting is done here.
+
+        Raises:
+            sqlite3.Error: it can not be done, or others were busy for PATIENCE seconds.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                if not busy or time.monotonic() > until:
+                    raise
+            time.sleep(0.01)
 
     def close(self) -> None:
         """Close this thread's connection; the next use opens another."""

@@ -161,8 +161,10 @@ class HistoryFile(Database):
                 f"{self.path}: expected a history of version {VERSION} or older, got {version // 2}; update Diorama"
             )
         if version != kind:
-            self.db.execute("PRAGMA journal_mode = WAL")
+            self.write_ahead()
             with self.transaction() as db:
+                if db.execute("PRAGMA user_version").fetchone()[0] == kind:
+                    return indexed  # another process was faster
                 for table in ("outputs", "scanned", *(["words"] if indexed else [])):
                     db.execute(f"DROP TABLE IF EXISTS {table}")
                 for statement in (*TABLES, *annotation.TABLES, *([WORDS] if indexed else [])):

@@ -94,7 +94,7 @@ class QueueFile(Database):
         try:
             version = self._version()
             if version < VERSION:
-                self.db.execute("PRAGMA journal_mode = WAL")
+                self.write_ahead()
                 self._bring_up()
         except sqlite3.Error as error:
             raise QueueError(f"{self.path}: can not be used as a queue: {error}; move it away") from None
