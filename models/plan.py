@@ -8,7 +8,7 @@ Shape suffixes: N tokens, C visibility classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -234,10 +234,14 @@ class TokenPlan:
             )
         return "\n".join(lines)
 
-    def draw(self, side: int = 480) -> Image:
+    def draw(self, side: int = 480, name: Callable[[str], str] = str) -> Image:
         """A picture of the plan: rows are queries, columns keys, both in request order; paper marks who sees whom.
 
         The bar on the left and on top is coloured by kind; hatched means given.
+
+        Args:
+            side: of the square, in pixels.
+            name: what a segment's name is written as, for readers of other languages.
         """
         from PIL import Image, ImageDraw
 
@@ -262,6 +266,6 @@ class TokenPlan:
             top = bar + 2 + start * side // self.tokens
             pen.line([(label - 16, top), (label - 2, top)], fill=(210, 210, 206))
             free = max(free, top + 1)  # names of thin segments stand under each other
-            pen.text((2, free), f"{segment.name[:14]} {len(segment)}", fill=(32, 32, 38))
+            pen.text((2, free), f"{name(segment.name)[:14]} {len(segment)}", fill=(32, 32, 38))
             start, free = start + len(segment), free + 11
         return picture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
@@ -13,14 +14,23 @@ import pytest
 from gradio_client import Client
 from starlette.datastructures import Headers
 
+from pipelines.dubbing import dubbing_plan
+from pipelines.grid.grid import grid_of
+from pipelines.grid.page import Words, page
 from pipelines.job import KINDS
+from pipelines.layered import layered_plan
+from pipelines.layout import layout_plan
+from pipelines.masked import masked_plan
 from pipelines.queue.queue import Queue, State
 from pipelines.refusal import Refusal
+from pipelines.scenes import scenes_plan, shot_plan
+from pipelines.text import text_plan
 from tests.paced import PATIENCE, text
 from tests.staged import Served, served
-from ui import boxscript, drop, keys, levels, login, masked, restored, scenes, strip, table, words
+from ui import boxscript, drop, keys, levels, login, masked, plan, restored, scenes, strip, table, words
 from ui import page as whole
 from ui.fields import refused
+from ui.gridfiles import words_of_page
 from ui.queuelist import drawn
 from ui.status import stage, waiting
 from ui.words import LANGUAGES, PLACE, catalogue, counted, for_script, numerals, preferred, say, speaking
@@ -119,11 +129,16 @@ def test_every_key_in_use_is_there_and_every_key_there_is_used() -> None:
     assert {key for key in catalogue() if key not in found and key.partition(".")[0] not in groups} == set()
 
 
+# Names of the parts of all tasks' plans, without their numbers.
+PARTS = {
+    "prompt", "picture", "frame", "shot", "scene", "box", "composite", "background", "layer", "reference", "speech",
+}  # fmt: skip
 NAMES: Mapping[str, set[str]] = {
     "state": set(get_args(State)), "news": set(get_args(State)), "cell": set(get_args(State)),
     "task": set(KINDS), "can": set(KINDS), "kind": {*KINDS, "video"}, "hint": set(whole.TABS),
     "tab": {*(id for _, id in keys.TABS), *whole.TABS}, "level": set(levels.LEVELS), "pressed": set(keys.EVERYWHERE),
     "begins": set(table.TRANSITIONS), "preset": set(strip.PRESETS), "story": set(scenes.STORIES),
+    "drawn_part": PARTS, "grid_page": {each.name for each in fields(Words)} - {"language"},
     "reuse": set(scenes.REUSE), "side": set(masked.BORDERS), "way": {"1", "2", "3"},
 }  # fmt: skip
 
@@ -252,6 +267,30 @@ def test_what_the_server_writes_is_german_and_still_escaped(tmp_path: Path) -> N
     assert refusal.startswith('<p class="note bad" role="alert"><b>Breite:</b> expected ')
     assert 'lang="de"' in asked and "Das ist nicht das Passwort." in asked
     assert not any("<img" in html for html in [*shown, refusal])
+
+
+def test_the_parts_of_every_plan_have_a_name_in_german() -> None:
+    """Of a plan of each task; drawn in German it is another picture."""
+    box = (0, 0, 2, 2)
+    plans = [
+        text_plan(2, 2, 2), masked_plan(2, 2, 2, 1, bytes(4), (2, 2)), scenes_plan(2, 2, 2, (1, 1)),
+        shot_plan(2, 2, 2, 1, 1), layout_plan(2, 2, 2, (box,), placed=True, regional=True),
+        layered_plan(2, 2, 2, (box,), prompted=(True,), placed=True),
+        dubbing_plan(2, 1, 2, 2, (box,), references=(box,)),
+    ]  # fmt: skip
+    assert {segment.name.partition(" ")[0] for plan in plans for segment in plan.segments} == PARTS
+    assert plan.part_named("scene 3") == "scene 3"
+    with speaking("de"):
+        assert plan.part_named("scene 3") == "Szene 3" and plan.part_named("background") == "Hintergrund"
+    assert plan.drawing(plans[2], "en") != plan.drawing(plans[2], "de")
+
+
+def test_a_grid_that_is_downloaded_in_german_is_german() -> None:
+    grid = grid_of({"job": {"task": "text", "prompt": "x", "name": "a"}, "axes": [{"guidance": [1, 2]}]})
+    with speaking("de"):
+        told = page(grid, {0: "a.png"}, words_of_page())
+    assert '<html lang="de">' in told and "Was alle Zellen teilen" in told and "Schließen" in told
+    assert "ist gescheitert" in told and '<html lang="en">' in page(grid, {})
 
 
 def test_a_job_of_german_words_is_told_in_german_and_in_english() -> None:

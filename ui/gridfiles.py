@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from pipelines.grid.page import page
+from pipelines.grid.page import Words, page
 from pipelines.grid.store import GridStore, Kept, rows_of
 from pipelines.queue.queue import Queue
 from ui.past import HEADERS
 from ui.within import opened
-from ui.words import say
+from ui.words import language, of, say
 
 PIECE = 2**18  # bytes that are sent at a time
 SHOWN = (".png", ".mp4")
@@ -60,9 +60,14 @@ def pack(kept: Kept, queue: Queue, folder: Path) -> BinaryIO:
                     while piece := stream.read(PIECE):
                         member.write(piece)
                 links[index] = quote(name)
-        target.writestr(f"{kept.grid.name}.html", page(kept.grid, links))
+        target.writestr(f"{kept.grid.name}.html", page(kept.grid, links, words_of_page()))
     sink.seek(0)
     return sink
+
+
+def words_of_page() -> Words:
+    """What a downloaded page says of its own, in the language that is spoken."""
+    return Words(language(), **{name: of("grid_page", name) for name in ("shared", "close", "file", "failed")})
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from models.plan import TokenPlan
 from pipelines.progress import duration
-from ui.words import numerals, of, say
+from ui.words import language, numerals, of, say, speaking
 
 MOST = 8  # plans that are drawn; a job of more passes shows its first and last ones
 SIDE = 320  # pixels of a drawing's square
@@ -105,11 +105,19 @@ def duration_of(seconds: float) -> str:
 
 
 @lru_cache(maxsize=64)  # plans are kept by their pipelines and compare by identity, so typing words draws nothing anew
-def drawing(plan: TokenPlan) -> str:
-    """The address of a plan's picture, the picture itself in it."""
+def drawing(plan: TokenPlan, language: str) -> str:
+    """The address of a plan's picture, the picture itself in it, with names of its parts in a language."""
     buffer = io.BytesIO()
-    plan.draw(SIDE).quantize(64).save(buffer, "PNG", optimize=True)
+    with speaking(language):
+        picture = plan.draw(SIDE, part_named)
+    picture.quantize(64).save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def part_named(name: str) -> str:
+    """The name of a plan's part, `scene 3`, in the language that is spoken."""
+    word, _, number = name.partition(" ")
+    return f"{of('drawn_part', word)} {number}".rstrip()
 
 
 def _drawings(kind: str, plans: Sequence[TokenPlan]) -> str:
@@ -129,7 +137,7 @@ def _drawings(kind: str, plans: Sequence[TokenPlan]) -> str:
         labels.append(f'<label for="{name}">{spans(places)}</label>')
         words = escape(repr(plan))
         sheets.append(
-            f'<div class="sheet-of-plan"><img src="{drawing(plan)}" alt="{say("plan.who")}">'
+            f'<div class="sheet-of-plan"><img src="{drawing(plan, language())}" alt="{say("plan.who")}">'
             f"{_legend(plan)}<details><summary>{say('plan.in_words')}</summary><pre lang='en'>{words}</pre>"
             "</details></div>"
         )

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -75,6 +76,20 @@ addEventListener('keydown', event => {
 """
 
 
+@dataclass(frozen=True)
+class Words:
+    """What the page says of its own, and the code of the language that it is in."""
+
+    language: str = "en"
+    shared: str = "What all cells share"
+    close: str = "Close"
+    file: str = "file"
+    failed: str = "failed"  # after the name of a cell that has no picture
+
+
+ENGLISH = Words()
+
+
 def export(grid: Grid, files: Mapping[int, Path], folder: Path) -> Path:
     """Write the page of `grid` into `folder` as NAME.html, and return its path.
 
@@ -99,7 +114,7 @@ def export(grid: Grid, files: Mapping[int, Path], folder: Path) -> Path:
     return path
 
 
-def page(grid: Grid, links: Mapping[int, str]) -> str:
+def page(grid: Grid, links: Mapping[int, str], words: Words = ENGLISH) -> str:
     """The page's text; `links` are relative addresses of pictures and videos by the index of their job."""
     policy = (
         f"default-src 'none'; img-src 'self' file:; media-src 'self' file:; style-src 'sha256-{_digest(STYLE)}'; "
@@ -107,7 +122,7 @@ def page(grid: Grid, links: Mapping[int, str]) -> str:
     )
     parts = [
         "<!doctype html>",
-        '<html lang="en">',
+        f'<html lang="{words.language}">',
         '<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -115,18 +130,18 @@ def page(grid: Grid, links: Mapping[int, str]) -> str:
         f"<title>{escape(grid.name)}</title>",
         f"<style>{STYLE}</style>",
         f"<h1><bdi>{escape(grid.name)}</bdi></h1>",
-        _settings(grid),
+        _settings(grid, words),
     ]
     across, down = grid.axes[0], grid.axes[1] if len(grid.axes) > 1 else None
     size = len(across.values) * (len(down.values) if down else 1)
     for start in range(0, len(grid.cells), size):
-        parts += _table(grid, across, down, start, size, links)
-    parts += [_popover(grid, number, links[cell.index]) for number, cell in _shown(grid, links)]
+        parts += _table(grid, across, down, start, size, links, words)
+    parts += [_popover(grid, number, links[cell.index], words) for number, cell in _shown(grid, links)]
     parts.append(f"<script>{SCRIPT}</script>")
     return "\n".join([*parts, "</html>", ""])
 
 
-def _settings(grid: Grid) -> str:
+def _settings(grid: Grid, words: Words) -> str:
     """What all cells have in common, folded away."""
     recipes = [recipe(job) for job in grid.jobs]
     pairs = [
@@ -134,7 +149,7 @@ def _settings(grid: Grid) -> str:
         for key, value in recipes[0].items()
         if key != "name" and value not in (None, "") and all(other[key] == value for other in recipes)
     ]
-    return f"<details><summary>What all cells share</summary>\n<dl>{''.join(pairs)}</dl></details>"
+    return f"<details><summary>{escape(words.shared)}</summary>\n<dl>{''.join(pairs)}</dl></details>"
 
 
 def _shown(grid: Grid, links: Mapping[int, str]) -> list[tuple[int, Cell]]:
@@ -142,7 +157,9 @@ def _shown(grid: Grid, links: Mapping[int, str]) -> list[tuple[int, Cell]]:
     return [(number, cell) for number, cell in enumerate(grid.cells) if cell.index in links]
 
 
-def _table(grid: Grid, across: Axis, down: Axis | None, start: int, size: int, links: Mapping[int, str]) -> list[str]:
+def _table(
+    grid: Grid, across: Axis, down: Axis | None, start: int, size: int, links: Mapping[int, str], words: Words
+) -> list[str]:
     name = f"t{start // size + 1}"
     deep = grid.axes[2] if len(grid.axes) > 2 else None
     title = _value(deep, grid.cells[start].at[2]) if deep else ""
@@ -159,20 +176,20 @@ def _table(grid: Grid, across: Axis, down: Axis | None, start: int, size: int, l
     for first in range(start, start + size, width):
         head = _words(down.label(grid.cells[first].at[1])) if down else ""
         parts.append(f'<tr><th scope="row">{head}</th>')
-        parts += [f"<td>{_cell(grid, number, links)}</td>" for number in range(first, first + width)]
+        parts += [f"<td>{_cell(grid, number, links, words)}</td>" for number in range(first, first + width)]
         parts.append("</tr>")
     return [*parts, "</tbody></table></div>"]
 
 
-def _cell(grid: Grid, number: int, links: Mapping[int, str]) -> str:
+def _cell(grid: Grid, number: int, links: Mapping[int, str], words: Words) -> str:
     cell = grid.cells[number]
     if cell.index not in links:
-        return f'<span class="absent">{_words(cell.name)} failed</span>'
+        return f'<span class="absent">{_words(cell.name)} {escape(words.failed)}</span>'
     media = _media(grid, cell, links[cell.index], False)
     return f'<button class="cell" popovertarget="c{number + 1}">{media}</button>'
 
 
-def _popover(grid: Grid, number: int, link: str) -> str:
+def _popover(grid: Grid, number: int, link: str, words: Words) -> str:
     """The large picture: opened by its cell's button, closed by Escape, a click beside it, or its own button."""
     cell = grid.cells[number]
     pairs = "".join(
@@ -180,9 +197,9 @@ def _popover(grid: Grid, number: int, link: str) -> str:
     )
     return (
         f'<div popover id="c{number + 1}" role="dialog" aria-label="{escape(cell.name)}">'
-        f'<button popovertarget="c{number + 1}" popovertargetaction="hide">Close</button>'
+        f'<button popovertarget="c{number + 1}" popovertargetaction="hide">{escape(words.close)}</button>'
         f"{_media(grid, cell, link, True)}"
-        f'<dl>{pairs}<dt>file<dd><a href="{escape(link)}">{_words(unquote(link))}</a></dl></div>'
+        f'<dl>{pairs}<dt>{escape(words.file)}<dd><a href="{escape(link)}">{_words(unquote(link))}</a></dl></div>'
     )
 
 
