@@ -34,9 +34,9 @@ from pipelines.voice import footage
 from pipelines.voice.overtime import MOMENTS
 from tests.speaking import SIDE, hearing, portrait, samples, sound, still
 from tests.staged import StagedEngine
+from tests.tabbed import values
 from tests.test_dubbing import mute, text_file
 from tests.test_dubbing_parts import two
-from tests.test_tabs import values
 from ui import canvas, drop, dubbingface, dubbingvoice
 from ui.desk import _length
 from ui.dubbing import Dubbing

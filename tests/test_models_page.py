@@ -21,7 +21,7 @@ from pipelines.shelf.shelf import Shelf, Shelved
 from tests.paced import until
 from tests.shelved import KLEIN, FakeHub, skeleton
 from tests.staged import StagedEngine
-from tests.test_tabs import LAYS, values
+from tests.tabbed import LAYS, values
 from ui import models
 from ui.desk import shelve
 from ui.models import drawn, fetch_said, models_tab, press
