@@ -56,7 +56,7 @@ def held_out(trainer: Trainer, batch: dict[str, Any]) -> float:
     """Dense velocity loss over what is made."""
     stage: Any = trainer.stage
     plan = FORM.plan(stage.config.prompt_tokens)
-    clean = stage.clean(batch)
+    clean = stage.encoded(batch)  # not `clean`, which would put them into the store that is trained on
     given = batch.get("given", torch.zeros(len(clean), plan.tokens, dtype=torch.bool))
     made = ~given[:, plan.context_tokens :]
     times = batch["times"][:, None] * made

@@ -1,4 +1,4 @@
-"""The command line: `diorama render`, `grid`, `design`, `train`, `models` and `studio`.
+"""The command line: `diorama render`, `grid`, `design`, `train`, `ablate`, `models` and `studio`.
 
 Nothing heavy is imported at the top, so that `diorama --help` answers at once.
 """
@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None, engine: tuple[Renderer, Groups] | No
         args = _parser().parse_args(words)
         if args.command == "train":
             return _train(args)
+        if args.command == "ablate":
+            return _ablate(args)
         if args.command == "design":
             return _design(args)
         if args.command == "grid":
@@ -115,6 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--stop-after", type=_count, metavar="N", help="stop after N steps; the same command goes on")
     train.add_argument("--preflight", action="store_true", help="check the run's own pictures, tell its cost and stop")
     train.add_argument("--json", action="store_true", help="the preflight's report as JSON")
+
+    ablate = commands.add_parser("ablate", help="train variants of a run and compare them", allow_abbrev=False)
+    ablate.add_argument("file", type=Path, metavar="RUN.yaml", help="a run file's name, and variants that change it")
+    ablate.add_argument("--device", choices=("auto", "cpu"), default="auto", help="where to train (default: auto)")
 
     models = commands.add_parser("models", help="list the models that are here", allow_abbrev=False)
     models.add_argument(
@@ -228,6 +234,13 @@ def _train(args: argparse.Namespace) -> int:
     training = importlib.import_module("training.start")
     options = {"device": args.device, "stop_after": args.stop_after}
     return int(training.start(args.run, **options, preflight=args.preflight, as_json=args.json) or DONE)
+
+
+def _ablate(args: argparse.Namespace) -> int:
+    if not args.file.is_file():
+        raise Refusal(str(args.file), "there is no such file; the accelerators' is assets/papercut/ablation.yaml")
+    # By name, for the same reason.
+    return int(importlib.import_module("training.ablate").ablate(args.file, device=args.device) or DONE)
 
 
 def _models(args: argparse.Namespace) -> int:

@@ -61,13 +61,24 @@ def diorama(words: list[str]) -> int:
         path = Path(word)
         if path.suffix == ".yaml" and path.is_file():
             documents = [_brief(value) for value in yaml.safe_load_all(path.read_text())]
-            if words[0] == "train" and "autoencoder" in documents[0]:
+            if words[0] == "ablate":
+                path.write_text(yaml.safe_dump(_small_ablation(documents[0]), sort_keys=False))
+            elif words[0] == "train" and "autoencoder" in documents[0]:
                 words = [*words[: words.index(word)], _small_run(documents[0]), *words[words.index(word) + 1 :]]
             else:
                 path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
     if words[0] == "studio":
         return serve(words[1:])
     return real("-m", "pipelines.cli", *words)
+
+
+def _small_ablation(ablation: dict[str, Any]) -> dict[str, Any]:
+    """One seed of the first two variants, a few steps each."""
+    transformer = ablation["change"]["transformer"] | {"heads": 1, "pool": 8}
+    transformer["loop"] |= BRIEF_LOOP | {"steps": 4}
+    variants = dict(list(ablation["variants"].items())[:2])
+    change = ablation["change"] | {"transformer": transformer}
+    return ablation | {"seeds": [1], "pictures": 2, "change": change, "variants": variants}
 
 
 def _brief(value: Any) -> Any:

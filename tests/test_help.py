@@ -20,7 +20,9 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["render", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["render", "--help"], ["train", "--help"], ["ablate", "--help"]]
+)
 def test_help_loads_nothing_but_the_standard_library(words: list[str]) -> None:
     code = f"from pipelines.cli import main\ntry: main({words})\nexcept SystemExit: pass"
     assert loaded_by(code) & (HEAVY | {"numpy", "pydantic", "yaml", "PIL"}) == set()

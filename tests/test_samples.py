@@ -183,13 +183,9 @@ def test_every_task_trains_and_reports_its_own_loss() -> None:
         assert {form.task, f"{form.task}_given"} & losses.keys()
 
 
-def test_dropped_tokens_are_as_many_in_each_scene() -> None:
+def test_dropped_tokens_of_a_story_train() -> None:
     made = stage(drop_tokens=0.75)
-    form = FORMS[4]
-    keep = made.kept(form, form.plan(24), 3, torch.device("cpu"))
-    ends = np.cumsum([0, *form.lengths]) * form.h * form.w
-    assert [int(((keep >= a) & (keep < b)).sum()) for a, b in pairwise(ends)] == [45, 72, 36]
-    made.source.form = lambda step: form  # type: ignore[method-assign]
+    made.source.form = lambda step: FORMS[4]  # type: ignore[method-assign]
     assert torch.isfinite(made(made.source(1))["total"])
 
 
@@ -211,11 +207,15 @@ def test_a_store_changes_no_batch(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- times
 
 
-def test_times_are_stratified_and_reach_both_ends() -> None:
-    source, form = stage().source, FORMS[0]
-    times = torch.cat([source.times(64, torch.Generator().manual_seed(s), form) for s in range(50)])
+def test_times_are_spread_reach_both_ends_and_are_noisier_for_clips() -> None:
+    made = stage()
+
+    def drawn(form: Form) -> list[torch.Tensor]:
+        return [made.source.times(64, torch.Generator().manual_seed(s), form, made.accelerators) for s in range(50)]
+
+    pictures = drawn(FORMS[0])
+    times = torch.cat(pictures)
     assert 0 <= times.min() < 0.01 and 0.99 < times.max() <= 1
-    spread = torch.stack([source.times(64, torch.Generator().manual_seed(s), form).mean() for s in range(50)]).std()
+    spread = torch.stack([each.mean() for each in pictures]).std()
     assert spread < 0.7 * float(times.std()) / 64**0.5, "strata vary less than independent draws"
-    clips = torch.cat([source.times(64, torch.Generator().manual_seed(s), FORMS[3]) for s in range(50)])
-    assert clips.mean() > times.mean(), "clips are drawn noisier"
+    assert torch.cat(drawn(FORMS[3])).mean() > times.mean(), "clips are drawn noisier"

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKLFlux2
 from torch import Tensor
 
+from .chance import generator
 from .config import AutoencoderConfig
 from .papercut import COLOURS, SHAPES, Scene, World, render
 from .trainer import Stage
@@ -76,7 +77,7 @@ class AutoencoderStage(Stage):
         """
         pixels = self.pixels(step)
         shape = (len(pixels), self.config.latent_channels, pixels.shape[2] // 8, pixels.shape[3] // 8)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed((self.seed << 32) + step))
+        noise = torch.randn(shape, generator=generator(self.seed, step))
         return {"pixels": pixels, "noise": noise}
 
     def pixels(self, step: int) -> Tensor:

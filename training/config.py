@@ -7,6 +7,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from .accelerators import (
+    Accelerator,
+    Accelerators,
+    DeferredMasking,
+    InternalGuidance,
+    LabelAlignment,
+    StratifiedTimes,
+)
 from .forms import SPOKEN, Task
 from .loop import LoopConfig as LoopConfig
 from .loop import Strict
@@ -24,8 +32,16 @@ class AutoencoderConfig(Strict):
     loop: LoopConfig
 
 
+# What stood here before `accelerators` did, and says the same of four of them.
+OLD_FIELDS = ("auxiliary_block", "auxiliary_weight", "labels_weight", "labels_until", "drop_tokens")
+
+
 class FlowConfig(Strict):
-    """Sizes of the prompt encoder and the MM-DiT, and the objective."""
+    """Sizes of the prompt encoder and the MM-DiT, the objective, and what accelerates it.
+
+    Without `accelerators` a run has those that the older fields describe: an auxiliary head and the renderer's labels
+    at `auxiliary_block`, deferred masking of `drop_tokens` in stories, and stratified times.
+    """
 
     heads: int = 3
     head_dim: int = 64
@@ -36,10 +52,11 @@ class FlowConfig(Strict):
     text_layers: int = 4
     text_mlp: int = 256
     prompt_tokens: int = 24
-    auxiliary_block: int = 3
-    auxiliary_weight: float = 0.5
-    labels_weight: float = 0.3
-    labels_until: float = 0.6
+    accelerators: tuple[Accelerators, ...] | None = Field(None, description="exactly these; [] is plain training")
+    auxiliary_block: int = Field(3, ge=0)
+    auxiliary_weight: float = Field(0.5, ge=0)
+    labels_weight: float = Field(0.3, ge=0)
+    labels_until: float = Field(0.6, ge=0, le=1)
     caption_drop: float = 0.1
     paraphrase: float = 0.1
     short: float = 0.03
@@ -59,6 +76,39 @@ class FlowConfig(Strict):
     pool: int = Field(0, ge=0, description="distinct samples of each task; 0 draws new ones for ever")
     compile: bool = True
     loop: LoopConfig
+
+    @property
+    def chosen(self) -> tuple[Accelerator, ...]:
+        """The run's accelerators, those of the older fields among them."""
+        if self.accelerators is not None:
+            return self.accelerators
+        block = self.auxiliary_block
+        stories = DeferredMasking(drop=self.drop_tokens, tasks=("scenes",))
+        return (
+            InternalGuidance(block=block, weight=self.auxiliary_weight),
+            LabelAlignment(block=block, weight=self.labels_weight, until=self.labels_until),
+            *((stories,) if self.drop_tokens else ()),
+            StratifiedTimes(),
+        )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> FlowConfig:
+        """One entry of each accelerator, blocks that are there, and nothing said twice."""
+        twice = [name for name in OLD_FIELDS if name in self.model_fields_set]
+        if self.accelerators is not None and twice:
+            raise ValueError(f"expected either accelerators or {twice[0]}, got both; leave {twice[0]} out")
+        names = [one.name for one in self.chosen]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"expected each accelerator once, got {name} {names.count(name)} times; keep one")
+        blocks = self.double_blocks + self.single_blocks
+        for one in self.chosen:
+            for block in one.taps():
+                if block >= blocks:
+                    raise ValueError(
+                        f"expected a block below {blocks} for {one.name}, got {block}; blocks are counted from 0"
+                    )
+        return self
 
 
 class WarpConfig(Strict):
@@ -89,6 +139,13 @@ class RunConfig(Strict):
     autoencoder: AutoencoderConfig
     transformer: FlowConfig
     warp: WarpConfig | None = None
+
+    @model_validator(mode="after")
+    def _holds_out(self) -> RunConfig:
+        """What a run is scored on are relations that it was not shown."""
+        if self.mixture.related <= 0:
+            raise ValueError("expected mixture.related above 0, got none; captions are held out by their relation")
+        return self
 
     @model_validator(mode="after")
     def _hears(self) -> RunConfig:

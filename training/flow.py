@@ -1,4 +1,4 @@
-"""Flow matching on the Papercut world: prompt encoder and MM-DiT together, with an Internal Guidance head.
+"""Flow matching on the Papercut world: prompt encoder and MM-DiT together, and the accelerators of the run.
 
 Times are flow matching's: z_t = (1 - t) x + t e with data x and noise e, velocity v = e - x (SiT, 2401.08740).
 Shape suffixes: B samples, N picture tokens, L prompt tokens, C numbers in a token.
@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from models.attention import materialised
 from models.codec import Codec
-from models.mmdit import AuxiliaryHead, MMDiT
-from models.plan import TokenPlan
+from models.mmdit import MMDiT
 from models.prompt import PromptEncoder
 from models.siamese import Layout, SiameseBranch, mean_words
 from models.speech import SpeechEncoder
 from pipelines.text import text_plan
 
+from .accelerators import AuxiliaryLoss, Seen, Sizes
 from .clips import read_clip
 from .config import FlowConfig
 from .forms import CLIP_FRAMES, CLIP_HOME, SPOKEN, Form
@@ -38,7 +37,10 @@ from .trainer import Stage
 
 
 class FlowStage(Stage):
-    """Velocity matching with caption drop; the auxiliary head has the same target."""
+    """Velocity matching with caption drop, and what the accelerators add to it.
+
+    Modules of accelerators are the stage's own, by their names; those that have a place in the checkpoint come first.
+    """
 
     name = "transformer"
 
@@ -61,7 +63,13 @@ class FlowStage(Stage):
             axes_dims_rope=(config.head_dim // 4,) * 4,
             guidance_embeds=False,
         ).use_plans(materialised)
-        self.auxiliary = AuxiliaryHead(width=width, out_channels=codec.channels, block=config.auxiliary_block)
+        self.accelerators = config.chosen
+        sizes = Sizes(width, codec.channels, len(world.colours) + len(world.shapes))
+        own = {name: module for one in self.accelerators for name, module in one.modules(sizes).items()}
+        self.auxiliary = None
+        for name, module in own.items():
+            if isinstance(module, ModelMixin):
+                setattr(self, name, module)
         self.siamese = None
         if config.tasks.get("layout"):
             self.siamese = SiameseBranch.of(self.transformer)
@@ -69,8 +77,9 @@ class FlowStage(Stage):
         self.speech = None
         if any(config.tasks.get(task) for task in SPOKEN):
             self.speech = SpeechEncoder.of(self.transformer, per_frame=config.speech_tokens)
-        # Training only: what the renderer knows of each token, read from the auxiliary head's block.
-        self.labels = nn.Linear(width, len(world.colours) + len(world.shapes))
+        for name, module in own.items():
+            if not isinstance(module, ModelMixin):  # of training only
+                setattr(self, name, module)
         self._initialise()
         self.frozen = {"codec": codec}  # in a dict, so that its weights are not the stage's
         self.source = Samples(config, world, self.prompts.tokenize, codec.channels, scratch)
@@ -80,18 +89,15 @@ class FlowStage(Stage):
             self.transformer.compile_repeated_blocks(dynamic=False)
 
     def _initialise(self) -> None:
-        """adaLN-Zero (DiT, 2212.09748): blocks start as identities and heads at zero."""
+        """adaLN-Zero (DiT, 2212.09748): blocks start as identities and the output at zero."""
         dit = self.transformer
-        # Also where a run begins from a checkpoint, which has no such head: a random one would shake what is there.
-        nn.init.zeros_(self.labels.weight)
-        nn.init.zeros_(self.labels.bias)
         for module in (
             dit.double_stream_modulation_img,
             dit.double_stream_modulation_txt,
             dit.single_stream_modulation,
         ):
             nn.init.zeros_(module.linear.weight)
-        for module in (dit.proj_out, dit.norm_out.linear, self.auxiliary.proj_out, self.auxiliary.modulation):
+        for module in (dit.proj_out, dit.norm_out.linear):
             nn.init.zeros_(module.weight)
         for layer in self.text.model.layers[self.config.text_layers :]:
             for parameter in layer.parameters():
@@ -100,8 +106,8 @@ class FlowStage(Stage):
 
     def beside(self) -> dict[str, ModelMixin]:
         """What is trained with the transformer and stock has no place for, by its folder in the checkpoint."""
-        modules = {"auxiliary": self.auxiliary, "siamese": self.siamese, "speech": self.speech}
-        return {name: module for name, module in modules.items() if module is not None}
+        children = self.named_children()
+        return {name: one for name, one in children if isinstance(one, ModelMixin) and one is not self.transformer}
 
     def matrices(self) -> list[nn.Parameter]:
         """Matrices inside the blocks of both networks."""
@@ -116,14 +122,14 @@ class FlowStage(Stage):
         """Velocity losses of one batch of `samples.py`, over the tokens that are made; `main` also by task."""
         form: Form = batch["form"]
         clean = self.clean(batch)
-        plan, tap = form.plan(self.config.prompt_tokens), self.config.auxiliary_block
+        plan, on = form.plan(self.config.prompt_tokens), self.source.on(batch["step"])
         given = batch.get("given")
         times = batch["times"][:, None]
         made = torch.ones_like(clean[..., 0], dtype=torch.bool)
         if given is not None:
             made = ~given[:, plan.context_tokens :]
             times = times * made
-        keep = self.kept(form, plan, int(batch["index"][0]), clean.device)
+        keep = batch.get("keep")
         # Only the usual shapes are worth a compilation.
         with torch.compiler.set_stance("default" if form.home else "force_eager"):
             features = self.prompts.encode(batch["ids"], batch["mask"]).unflatten(0, (len(clean), -1))  # [B, S, L, X]
@@ -142,26 +148,27 @@ class FlowStage(Stage):
                 given=given,
                 keep=keep,
                 auxiliary=self.auxiliary,
-                taps=(tap,),
+                taps=sorted({block for one in on for block in one.taps()}),
                 siamese=self.told_boxes(batch, features),
             )
         target = batch["noise"] - clean
         if keep is not None:
             target, made = target[:, keep], made[:, keep]
         each = masked_mean((output.sample.float() - target).square().mean(-1), made)
-        auxiliary = masked_mean((output.auxiliary.float() - target).square().mean(-1), made).mean()
         main = each.mean()
-        losses = {"total": main + self.config.auxiliary_weight * auxiliary, "main": main, "auxiliary": auxiliary}
+        losses = {"total": main, "main": main}
         whole = made.all(1)
         for name, chosen in ((form.task, whole), (f"{form.task}_given", ~whole)):
             if chosen.any():
                 losses[name] = each[chosen].mean().detach()
-        if "labels" in batch:
-            guess = self.labels(output.taps[tap]).float()
-            labels = batch["labels"] if keep is None else batch["labels"][:, keep]
-            entropy = F.binary_cross_entropy_with_logits(guess, labels, reduction="none").sum(-1)
-            losses["labels"] = masked_mean(entropy, made).mean()
-            losses["total"] = losses["total"] + self.config.labels_weight * losses["labels"]
+        labels = batch.get("labels")
+        if labels is not None and keep is not None:
+            labels = labels[:, keep]
+        seen = Seen(target, made, output.taps, dict(self.named_children()), output.auxiliary, labels)
+        for one in on:
+            if isinstance(one, AuxiliaryLoss) and (loss := one.loss(seen)) is not None:
+                losses[one.term] = loss
+                losses["total"] = losses["total"] + one.weight * loss
         return losses
 
     def heard(self, speech: SpeechEncoder, batch: dict[str, Any]) -> Tensor:
@@ -176,19 +183,6 @@ class FlowStage(Stage):
             return None
         words = batch["mask"].unflatten(0, features.shape[:2])[:, 1:]
         return Layout(self.siamese, batch["boxes"], mean_words(features[:, 1:], words), batch["present"])
-
-    def kept(self, form: Form, plan: TokenPlan, seed: int, device: torch.device) -> Tensor | None:
-        """[K] picture tokens of a batch that deferred masking leaves, as many of each scene; None for all."""
-        if form.task != "scenes" or not self.config.drop_tokens:
-            return None
-        generator = torch.Generator().manual_seed(seed)
-        found, start = [], 0
-        for frames in form.lengths:
-            tokens = frames * form.h * form.w
-            count = max(1, round(tokens * (1 - self.config.drop_tokens)))
-            found.append(start + torch.randperm(tokens, generator=generator)[:count].sort().values)
-            start += tokens
-        return torch.cat(found).to(device)
 
     @torch.no_grad()
     def clean(self, batch: dict[str, Any]) -> Tensor:
@@ -236,23 +230,29 @@ class FlowStage(Stage):
         guidance: float = 2.0,
         shift: float = 1.5,
         seed: int = 1,
+        internal: float | None = None,
     ) -> Tensor:
-        """[B, F, 3, H, W] pictures in 0..1 by plain Euler steps with guidance; for reports during training."""
+        """[B, F, 3, H, W] pictures in 0..1 by plain Euler steps with guidance; for reports during training.
+
+        `internal` is the scale of Internal Guidance, for stages with an auxiliary head.
+        """
         device = next(self.parameters()).device
         plan = text_plan(self.config.prompt_tokens, h, w, frames)
         ids, mask = self.prompts.tokenize([*captions, *[""] * len(captions)])
         sigmas = torch.linspace(1, 1 / steps, steps)
         sigmas = torch.cat([shift * sigmas / (1 + (shift - 1) * sigmas), torch.zeros(1)])
-        codec = self.frozen["codec"]
+        codec, head = self.frozen["codec"], self.auxiliary if internal is not None else None
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn(len(captions), frames * h * w, codec.channels, generator=generator).to(device)
         with torch.autocast(device.type, torch.bfloat16):
             context = self.prompts.encode(ids.to(device), mask.to(device))
             for now, then in pairwise(sigmas):
                 time = now.expand(2 * len(x)).to(device)
-                with_prompt, without = (
-                    self.transformer(torch.cat([x, x]), context, time, plan=plan).sample.float().chunk(2)
-                )
+                out = self.transformer(torch.cat([x, x]), context, time, plan=plan, auxiliary=head)
+                velocity = out.sample.float()
+                if internal is not None:
+                    velocity = torch.lerp(out.auxiliary.float(), velocity, internal)
+                with_prompt, without = velocity.chunk(2)
                 x = x + (then - now) * (without + guidance * (with_prompt - without))
         return codec.decode(x, 16 * h, 16 * w)[:, :, :3]
 

@@ -21,7 +21,9 @@ from torch import Tensor
 from pipelines.blend import fill as paint_over
 
 from . import speaking
+from .accelerators import Accelerator
 from .arrangement import Box, contradicted, fill, global_prompt, named, overlapping, shaken, within
+from .chance import generator
 from .config import FlowConfig
 from .forms import FPS, SPOKEN, Form, form_of
 from .masks import Mask, clip_mask, hole, layer_mask, picture_mask
@@ -79,6 +81,8 @@ class Samples:
         self.anywhere = replace(world, placement="anywhere")
         self.names = (*world.colours, *world.shapes)
         self.stores: dict[Form, TokenStore] = {}
+        self.accelerators = config.chosen
+        self.labelled = any(one.labelled for one in self.accelerators)
 
     def __call__(self, step: int) -> dict[str, Any]:
         """One batch; samples of more tokens come in smaller batches.
@@ -87,9 +91,10 @@ class Samples:
             form; pieces, a tuple of [B, F, 3 or 4, H, W] in uint8, which together are the picture stream, or clean
             [B, N, C] where the store has all of them; shown [B, n, 3, H, W], where the first n pictures have holes: as
             the tokens that are given, or kept [B, n * h * w], are encoded; times [B]; noise [B, N, C]; ids and mask
-            [B * S, L]; index [B]; labels [B, N, colours + shapes], while the label loss is on; given
-            [B, S * L + speech + N], but for plain pictures; boxes [B, K, 4] and present [B, K], where the siamese
-            branch is trained; mels [B, F, M, K], heard [B] and haze [B, N], where somebody speaks.
+            [B * S, L]; index [B]; step; labels [B, N, colours + shapes], while an accelerator needs them; keep [K],
+            where one drops tokens; given [B, S * L + speech + N], but for plain pictures; boxes [B, K, 4] and present
+            [B, K], where the siamese branch is trained; mels [B, F, M, K], heard [B] and haze [B, N], where somebody
+            speaks.
         """
         form = self.form(step)
         context = form.prompts * self.config.prompt_tokens + form.speech
@@ -100,21 +105,25 @@ class Samples:
         """A batch of a form, see `__call__`; what chance decides is the step's."""
         tokens, count = form.tokens, len(indices)
         samples = [self.sample(form, index, random.Random(f"{self.world.seed} {step} {index}")) for index in indices]
-        generator = torch.Generator().manual_seed((self.world.seed << 40) + step)
+        chance, on = generator(self.world.seed, step), self.on(step)
         ids, mask = self.tokenize([caption for sample in samples for caption in sample.captions])
         batch: dict[str, Any] = {
             "form": form,
             "index": torch.tensor(indices),
-            "times": self.times(count, generator, form),
-            "noise": torch.randn((count, tokens, self.channels), generator=generator),
+            "step": step,
+            "times": self.times(count, chance, form, on),
+            "noise": torch.randn((count, tokens, self.channels), generator=chance),
             "ids": ids,
             "mask": mask,
         }
         given = torch.from_numpy(np.stack([_given(sample, form, self.config.prompt_tokens) for sample in samples]))
         if form.task != "picture":  # also where nothing is given: one shape less to compile for
             batch["given"] = given
-        # Alignment helps early and binds late (HASTE, 2505.16792), so it is switched off.
-        labelled = step < self.config.labels_until * self.config.loop.steps and form.task not in SPOKEN
+        for one in on:
+            keep = one.keep(form, generator(self.world.seed, step, one.name))
+            if keep is not None:
+                batch["keep"] = keep
+        labelled = any(one.labelled for one in on) and form.task not in SPOKEN
         store = self.store(form)
         kept = store.get(indices) if store else None
         if kept is not None:
@@ -138,7 +147,7 @@ class Samples:
         if form.speech:
             batch["mels"] = speaking.heard(_takes(samples))
             batch["heard"] = torch.tensor([sample.heard for sample in samples])
-            batch["haze"] = speaking.haze(_takes(samples), form, generator)
+            batch["haze"] = speaking.haze(_takes(samples), form, chance)
         return batch
 
     # ------------------------------------------------------------ what a batch is of
@@ -153,16 +162,22 @@ class Samples:
             return [step * 2 * self.config.loop.batch + i for i in range(count)]
         return [(step * count + i) % self.config.pool for i in range(count)]
 
+    def on(self, step: int) -> tuple[Accelerator, ...]:
+        """The accelerators that act in a step."""
+        return tuple(one for one in self.accelerators if one.on(step, self.config.loop.steps))
+
     def store(self, form: Form) -> TokenStore | None:
         """The store of a form, where the run keeps one."""
         if not (self.config.pool and self.scratch and form.home):
             return None
         if form not in self.stores:
-            labels = len(self.names) if form.task in STORED_LABELS else 0
+            labels = len(self.names) if self.labelled and form.task in STORED_LABELS else 0
             shape = (self.config.pool, form.tokens, self.channels + labels)
             more = ("masks",) if form.task in ("masked", "reference") else ()
             more = speaking.DRAWN_BY if form.task in SPOKEN else more
-            name = f"{form.task}-{len(form.lengths)}-{fingerprint(self.world, *more)}-{self.config.pool}.f16"
+            without = "" if labels or form.task not in STORED_LABELS else "-unlabelled"
+            drawn = fingerprint(self.world, *more)
+            name = f"{form.task}-{len(form.lengths)}-{drawn}-{self.config.pool}{without}.f16"
             self.stores[form] = TokenStore(self.scratch / "tokens" / name, shape)
         return self.stores[form]
 
@@ -312,14 +327,20 @@ class Samples:
             parts.append(own.flatten(1, 2))
         return torch.cat(parts, 1)
 
-    def times(self, count: int, generator: torch.Generator, form: Form) -> Tensor:
-        """[B] stratified times: logit-normal (SD3, 2403.03206), one in ten uniform so that both ends are seen.
+    def times(
+        self, count: int, generator: torch.Generator, form: Form, accelerators: Sequence[Accelerator] = ()
+    ) -> Tensor:
+        """[B] times: logit-normal (SD3, 2403.03206), one in ten uniform so that both ends are seen.
 
-        Frames tell of each other, so a clip needs more noise to hide as much (the shift of SD3, section 5.3.2).
+        Independent, unless one of the accelerators spreads them. Frames tell of each other, so a clip needs more noise
+        to hide as much (the shift of SD3, section 5.3.2).
         """
         mean = self.config.time_mean + (self.config.clip_shift if form.task in ("video", "scenes", "portrait") else 0.0)
-        strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
-        normal = torch.special.ndtri(strata.clamp(1e-4, 1 - 1e-4))
+        spread = (one.uniform(count, generator) for one in accelerators)
+        drawn = next((each for each in spread if each is not None), None)
+        if drawn is None:
+            drawn = torch.rand(count, generator=generator)
+        normal = torch.special.ndtri(drawn.clamp(1e-4, 1 - 1e-4))
         logit_normal = torch.sigmoid(mean + self.config.time_std * normal)
         uniform = torch.rand(count, generator=generator)
         return torch.where(torch.rand(count, generator=generator) < 0.1, uniform, logit_normal)
