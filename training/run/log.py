@@ -25,6 +25,7 @@ class Log:
     """
 
     def __init__(self, folder: Path, config: LogConfig, step: int, say: Callable[[str], None]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.path, self.say = folder / "log.jsonl", say
         self.board = _board(folder / "tensorboard", step, say) if config.tensorboard else None
         if self.path.exists():
