@@ -9,7 +9,7 @@ Shape suffixes: N tokens, C visibility classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -77,8 +77,8 @@ class TokenPlan:
     Args:
         segments: context segments (prompt, speech) first, then the picture stream's.
         table: for each visibility class the classes that its tokens see. None: all see all.
-        adapters: for each adapter by name how much it acts on each token, [N]; those that are not named do nothing.
-            None: all that a model has act in full. See `models/adapter/blend.py`.
+        adapters: by the name of an adapter how much it acts on each token, [N]. Those that are not named act on all
+            tokens alike; see `models/adapter/blend.py`.
 
     Raises:
         ValueError: a picture segment before a context segment, an unknown class, tokens that see nothing, or weights
@@ -87,7 +87,7 @@ class TokenPlan:
 
     segments: tuple[Segment, ...]
     table: Mapping[str, frozenset[str]] | None = None
-    adapters: Mapping[str, NDArray[np.float32]] | None = None
+    adapters: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         streams = [segment.kind in CONTEXT for segment in self.segments]
@@ -103,7 +103,7 @@ class TokenPlan:
             for name in used:
                 if not self.table[name] & used:
                     raise ValueError(f"tokens of class {name!r} would see no token at all")
-        for name, weights in (self.adapters or {}).items():
+        for name, weights in self.adapters.items():
             if weights.shape != (self.tokens,):
                 raise ValueError(f"adapter {name!r} needs weights [{self.tokens}], got {list(weights.shape)}")
 
@@ -172,7 +172,7 @@ class TokenPlan:
             if not isinstance(sees_as, str):
                 sees_as = [name for name, stays in zip(sees_as, here, strict=True) if stays]
             segments.append(replace(segment, positions=segment.positions[here], given=given, sees_as=sees_as))
-        adapters = None if self.adapters is None else {name: each[kept] for name, each in self.adapters.items()}
+        adapters = {name: weights[kept] for name, weights in self.adapters.items()}
         return TokenPlan(tuple(segments), self.table, adapters)
 
     # ------------------------------------------------------------ plan order

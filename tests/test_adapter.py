@@ -299,7 +299,10 @@ def test_weight_one_is_the_adapter_and_weight_zero_is_none(config: AdapterConfig
         whole = predict(model)
         assert torch.equal(predict(model, acting(STORY, a=1.0)), whole)
         assert torch.equal(predict(model, acting(STORY, a=0.0)), plain)
-        assert torch.equal(predict(model, acting(STORY)), plain), "a plan that names others leaves it out"
+        assert torch.equal(predict(model, acting(STORY, b=0.0)), whole), "a plan that names others says nothing of it"
+    with Blend(model, {"a": deltas(path, model)}, {"a": 0.5}):
+        half = predict(model)
+        assert torch.equal(predict(model, acting(STORY, a=0.5)), half) and not torch.equal(half, whole)
     assert not torch.equal(whole, plain)
 
 
@@ -315,7 +318,7 @@ def test_two_adapters_on_halves_of_the_tokens_are_one_on_all(config: AdapterConf
         weight[: plan.context_tokens] = weight[0] if config.kind == "soft_prompt" else weight[: plan.context_tokens]
         with Blend(model, {"a": found, "b": found}):
             both = predict(model, acting(plan, a=weight, b=1 - weight))
-            apart = predict(model, acting(plan, a=weight))
+            apart = predict(model, acting(plan, a=weight, b=0.0))
         with Blend(model, {"a": found}):
             assert torch.allclose(both, predict(model, plan), atol=1e-5)
             assert torch.equal(apart, predict(model, acting(plan, a=weight)))

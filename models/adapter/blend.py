@@ -1,9 +1,9 @@
 """Several adapters at work in one transformer, each with a weight for every token.
 
-A token plan says how much each adapter acts on each of its tokens (`TokenPlan.adapters`); where it does not say, they
-all act in full. With weight 1 everywhere this is the adapter and with 0 nothing is computed. The layers stay what they
-are and get hooks: peft has one weight for an adapter and not one for a token, and a checkpoint must be as it was when
-an adapter leaves it.
+An adapter has a weight for the whole, and a token plan may say how much it acts on each token instead
+(`TokenPlan.adapters`). With weight 1 this is the adapter, and with 0 nothing is computed. The layers stay what they are
+and get hooks: peft has one weight for an adapter and not one for a token, and a checkpoint must be as it was when an
+adapter leaves it.
 Shape suffixes: B batch, N tokens of both streams, L tokens of the context stream, X width of the prompt encoder.
 """
 
@@ -11,23 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.attention import compile_plan
 from models.plan import TokenPlan
 
-from .delta import Delta, Deltas
+from .delta import Delta, Deltas, SoftPrompt
+from .stream import Stream, stream_of
 
 if TYPE_CHECKING:
     from models.mmdit import MMDiT
 
-# The tokens that go through a layer and their order: both streams or one of them in plan order, one as it was asked
-# for, or no tokens at all but what all of them share, such as their modulation.
-Stream = Literal["joint", "context", "picture", "context asked", "picture asked", "shared"]
 Weight = float | Tensor  # of all tokens, or [n, 1]
 
 
@@ -37,9 +34,13 @@ class Blend:
     Args:
         transformer: whose layers they change.
         adapters: what each of them adds, by the name that plans know it by.
+        weights: how much each of them acts where a plan says nothing of it; 1 for those that are not named.
     """
 
-    def __init__(self, transformer: MMDiT, adapters: Mapping[str, Deltas]) -> None:
+    def __init__(
+        self, transformer: MMDiT, adapters: Mapping[str, Deltas], weights: Mapping[str, float] | None = None
+    ) -> None:
+        self._whole = {name: (weights or {}).get(name, 1.0) for name in adapters}
         self._plan: TokenPlan | None = None
         self._weights: Mapping[str, Mapping[Stream, Weight]] = {}
         hooks = [transformer.register_forward_pre_hook(self._begin, with_kwargs=True)]
@@ -50,7 +51,7 @@ class Blend:
         for layer, found in of_layer.items():
             add = partial(self._add, stream_of(layer), found)
             hooks.append(transformer.get_submodule(layer).register_forward_hook(add))
-        soft = {name: deltas.soft.tokens for name, deltas in adapters.items() if deltas.soft is not None}
+        soft = {name: deltas.soft for name, deltas in adapters.items() if deltas.soft is not None}
         if soft:
             hooks.append(transformer.context_embedder.register_forward_pre_hook(partial(self._say, soft)))
         self._hooks = hooks
@@ -67,20 +68,17 @@ class Blend:
         self.remove()
 
     def _begin(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note what the plan of a call says; without a plan all tokens have weight 1."""
-        self._plan = kwargs.get("plan")
-        self._weights = {}
-        if self._plan is None or self._plan.adapters is None:
+        """Note what the plan of a call says."""
+        self._plan, self._weights = kwargs.get("plan"), {}
+        if self._plan is None or not self._plan.adapters:
             return
         if kwargs.get("keep") is not None:
             raise ValueError("a plan with weights of adapters can not be thinned; take deferred masking off")
         self._weights = _spread(self._plan, next(transformer.parameters()))
 
     def _weight(self, name: str, stream: Stream) -> Weight:
-        if self._plan is None or self._plan.adapters is None:
-            return 1.0
-        weights = self._weights.get(name)  # an adapter of which a plan says nothing has no part in it
-        return 0.0 if weights is None else weights[stream]
+        told = self._weights.get(name)
+        return self._whole[name] if told is None else told[stream]
 
     def _add(
         self, stream: Stream, found: list[tuple[str, Delta]], layer: nn.Module, args: tuple[Tensor], y: Tensor
@@ -89,20 +87,18 @@ class Blend:
         total = y
         for name, delta in found:
             weight = self._weight(name, stream)
-            if isinstance(weight, Tensor):
-                total = total + (weight * delta(args[0], y)).to(y.dtype)
-            elif weight:
-                added = delta(args[0], y)
-                total = total + (added if weight == 1 else weight * added).to(y.dtype)
+            if isinstance(weight, Tensor) or weight:
+                total = total + _times(weight, delta(args[0], y)).to(y.dtype)
         return total
 
-    def _say(self, soft: Mapping[str, Tensor], layer: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    def _say(self, soft: Mapping[str, SoftPrompt], layer: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
         """Prompt features [B, L, X] with the vectors of soft prompts added."""
         features = args[0]
-        for name, tokens in soft.items():
+        for name, prompt in soft.items():
             weight = self._weight(name, "context asked")
             if isinstance(weight, Tensor) or weight:
-                features = features + (self._placed(tokens, features.shape[1]) * weight).to(features.dtype)
+                placed = self._placed(prompt.tokens, features.shape[1])
+                features = features + _times(weight, placed).to(features.dtype)
         return (features,)
 
     def _placed(self, tokens: Tensor, length: int) -> Tensor:
@@ -117,19 +113,8 @@ class Blend:
         return placed
 
 
-def stream_of(layer: str) -> Stream:
-    """Which tokens go through a linear layer of the transformer."""
-    if layer.startswith("single_transformer_blocks."):
-        return "joint"
-    if layer.startswith("transformer_blocks."):
-        in_context = any(part in layer for part in (".attn.add_", ".attn.to_add_out", ".ff_context."))
-        return "context" if in_context else "picture"
-    streams: dict[str, Stream] = {
-        "proj_out": "picture",
-        "x_embedder": "picture asked",
-        "context_embedder": "context asked",
-    }
-    return streams.get(layer, "shared")
+def _times(weight: Weight, added: Tensor) -> Tensor:
+    return added if isinstance(weight, float) and weight == 1 else weight * added
 
 
 def _prompts(plan: TokenPlan) -> list[int]:
@@ -140,16 +125,15 @@ def _prompts(plan: TokenPlan) -> list[int]:
 def _spread(plan: TokenPlan, like: Tensor) -> Mapping[str, Mapping[Stream, Weight]]:
     """The weights of a plan for each stream and in its order; kept with the plan.
 
-    Where an adapter's weight is not the same for all tokens, what they share has none: see `check_parts`.
+    An adapter without one weight for all tokens has none for what they share: see `AdapterFile.shared`.
     """
     kept = plan.__dict__.setdefault("_adapter_weights", {})
     key = (str(like.device), like.dtype)
     if key not in kept:
-        assert plan.adapters is not None
         program = compile_plan(plan, like.device)
         kept[key] = found = {}
         for name, own in plan.adapters.items():
-            asked = torch.tensor(np.asarray(own), dtype=like.dtype, device=like.device)[:, None]
+            asked = torch.tensor(own, dtype=like.dtype, device=like.device)[:, None]
             context, picture = asked[: plan.context_tokens], asked[plan.context_tokens :]
             ordered: dict[Stream, Tensor] = {
                 "joint": asked[program.order],
@@ -159,7 +143,8 @@ def _spread(plan: TokenPlan, like: Tensor) -> Mapping[str, Mapping[Stream, Weigh
                 "picture asked": picture,
             }
             found[name] = {stream: _simplest(weight) for stream, weight in ordered.items()}
-            found[name]["shared"] = found[name]["joint"] if isinstance(found[name]["joint"], float) else 0.0
+            if isinstance(whole := found[name]["joint"], float):
+                found[name]["shared"] = whole
     spread: Mapping[str, Mapping[Stream, Weight]] = kept[key]
     return spread
 

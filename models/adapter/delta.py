@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .file import SOFT, AdapterFile
+from models.siamese import SiameseBranch
+
+from .file import SOFT, AdapterError, AdapterFile
 
 Delta = Callable[[Tensor, Tensor], Tensor]
 
@@ -93,6 +95,25 @@ class Deltas:
 
     linears: Mapping[str, Delta]
     soft: SoftPrompt | None = None
+
+
+def branch_of(file: AdapterFile, tensors: Mapping[str, Tensor]) -> SiameseBranch:
+    """A siamese branch that was loaded; it fits, see `file.check_fits`.
+
+    Raises:
+        AdapterError: its tensors are not those of its configuration.
+    """
+    with torch.device("meta"):  # nothing is allocated by what a header says
+        try:
+            branch = SiameseBranch(**file.branch)
+        except TypeError:
+            raise AdapterError(f"{file.path}: the branch's configuration is of another version") from None
+    try:
+        branch.load_state_dict({name.removeprefix("siamese."): tensor for name, tensor in tensors.items()}, assign=True)
+    except RuntimeError as error:
+        raise AdapterError(f"{file.path}: {' '.join(str(error).split())[:300]}") from None
+    found: SiameseBranch = branch.requires_grad_(False).eval()
+    return found
 
 
 def deltas_of(file: AdapterFile, tensors: Mapping[str, Tensor], transformer: nn.Module) -> Deltas:

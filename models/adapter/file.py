@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import AdapterConfig, Kind
+from .stream import stream_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,7 @@ Shape = tuple[int, ...]
 
 OURS, STOCK = "diorama", "lora_adapter_metadata"  # entries of a header
 SUFFIX = ".safetensors"
+FOLDER = Path("adapters")  # where names are looked up, seen from where the command is run
 SOFT = "context_embedder.soft_prompt.tokens"
 PARTS: dict[str, tuple[str, ...]] = {
     "lora": ("lora_A.weight", "lora_B.weight"),
@@ -90,10 +92,25 @@ class AdapterFile:
         names = (name.removeprefix("transformer.") for name in self.shapes)
         return tuple(name.removesuffix(f".{first}") for name in names if first and name.endswith(f".{first}"))
 
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Those of them that no token goes through: what all tokens share can not be changed for some of them."""
+        return tuple(module for module in self.modules if stream_of(module) == "shared")
+
     def scale(self, module: str) -> float:
         """What the product of a module's two matrices is multiplied by."""
         rank = self.shapes[f"transformer.{module}.lora_A.weight"][0]
         return 1.0 if self.alpha is None else self.alpha / (math.sqrt(rank) if self.root else rank)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text means an adapter in the folder `adapters`, and not a file wherever: a name leads nowhere else."""
+    return not text.startswith((".", "~")) and not set(text) & set("/\\:") and not text.endswith(SUFFIX)
+
+
+def locate(text: str) -> Path:
+    """The file that a name or a path means, whether it is there or not."""
+    return FOLDER / f"{text}{SUFFIX}" if is_name(text) else Path(text).expanduser()
 
 
 def read(path: Path) -> AdapterFile:
@@ -233,8 +250,12 @@ def _header(path: Path) -> tuple[dict[str, Shape], dict[str, str]]:
     """Shapes and metadata of a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise AdapterError(f"{path}: expected a file, got {'a folder' if path.is_dir() else 'nothing'} of that name")
+    try:
+        if not path.is_file():
+            there = "a folder" if path.is_dir() else "nothing"
+            raise AdapterError(f"{path}: expected a {SUFFIX} file, got {there} of that name")
+    except OSError as error:  # a name that no file can have
+        raise AdapterError(f"{path}: can not be read: {error.strerror}") from None
     if path.suffix != SUFFIX:
         raise AdapterError(f"{path}: expected a {SUFFIX} file; other formats can run code and are never read")
     try:
