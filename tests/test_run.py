@@ -18,6 +18,8 @@ from torch import Tensor
 
 from models.adapter.file import check_fits, read
 from models.checkpoint import describe, load
+from pipelines.engine import Engine
+from pipelines.job import parse
 from pipelines.layout import layout_plan, token_box
 from pipelines.refusal import Refusal
 from tests.running import LOOP, pictures, rows, run_file, state, train
@@ -243,6 +245,17 @@ def test_the_same_held_out_loss_is_found_by_every_start(tmp_path: Path, tiny: Pa
     assert train(two, "--stop-after", "1") == 1 and train(two) == 0
     one, other = ([row for row in rows(tmp_path / name) if "held_out" in row] for name in ("one", "two"))
     assert one == other and len(one) == 3
+
+
+def test_a_job_with_the_adapter_draws_what_the_last_sheet_shows(tmp_path: Path, tiny: Path) -> None:
+    samples = {"prompts": ["a red circle"], "seeds": [4], "steps": 3}
+    assert train(run_file(tmp_path, tiny, samples=samples, loop=LOOP | {"lr": 0.05})) == 0
+    first, last = (np.asarray(Image.open(tmp_path / "run" / "samples" / f"step-{step:08d}.png")) for step in (0, 4))
+    values = {"prompt": "a red circle", "size": [64, 64], "seed": 4, "steps": 3, "model": str(tiny)}
+    job = parse({"task": "text", **values, "adapters": [{"path": str(tmp_path / "run" / "adapter.safetensors")}]})
+    drawn = Engine("cpu").render([job], lambda done, of: True)[0].frames[0]
+    assert np.abs(drawn.astype(int) - last).max() <= 1
+    assert np.abs(drawn.astype(int) - first).max() > 1, "the adapter does something"
 
 
 def test_everything_trained_is_a_checkpoint_that_renders(tmp_path: Path, tiny: Path) -> None:

@@ -41,7 +41,7 @@ class AdapterConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Kind = "lora"
+    kind: Kind = Field("lora", description="lora, dora, scale_shift, soft_prompt, siamese or full")
     rank: int = Field(16, ge=1, le=1024, description="of the matrices that are learnt")
     alpha: float | None = Field(None, gt=0, description="the product counts alpha / rank; left out, it counts 1")
     modules: Annotated[tuple[str, ...], Field(min_length=1)] = Field(

@@ -68,7 +68,7 @@ class SamplesConfig(Strict):
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field((1, 2), min_length=1, description="of the noise")
     every: int = Field(100, ge=1, description="steps from one sheet to the next; there is one before the first step")
     steps: int = Field(24, ge=1, le=1000, description="sampling steps")
-    guidance: float = Field(3.0, ge=1, le=100, description="as in a job")
+    guidance: float = Field(2.0, ge=1, le=100, description="as in a job")
     size: tuple[int, int] | None = Field(None, description="width and height; left out, a square of data.resolution")
 
 

@@ -69,11 +69,12 @@ def train(config: TuneConfig, data: Dataset, stop_after: int | None = None) -> i
         Refusal: the run file asks for what is not to be had, or its folder holds another run.
         KeyboardInterrupt: somebody asked to stop; all was saved.
     """
-    accelerator = Accelerator(cpu=config.loop.device == "cpu" or not torch.cuda.is_available())
+    cpu = config.loop.device == "cpu" or not torch.cuda.is_available()
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # see `Run._autocast`
     try:
+        run = Run(config, data, accelerator)
         with Interrupts() as interrupts, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Mismatch dtype")  # torch's, of norms in mixed precision: it does well
-            run = Run(config, data, accelerator)
             done = run.go(interrupts, stop_after)
         if interrupts.asked:
             raise KeyboardInterrupt
@@ -169,10 +170,11 @@ class Run:
         source = Batches(self.store, self.config.loss, loop.accumulate, self.step, last, **ranks)
         batches = iter(DataLoader(source, batch_size=None, num_workers=loop.workers))
         recent: list[dict[str, float]] = []
+        stop = False  # what all processes agreed on; a word to one of them is heard by all in the next step
         saved = began = time.monotonic()
         if self.step == 0:
             self._look()
-        while self.step < last and not interrupts.asked:
+        while self.step < last and not stop:
             row, stop = self._one_step(batches, interrupts.asked)
             recent.append(row)
             now = time.monotonic()
@@ -185,10 +187,9 @@ class Run:
             if (keep.every and self.step % keep.every == 0) or now - saved > keep.seconds:
                 self._save()
                 saved = time.monotonic()
-            if stop:
-                interrupts.asked = True  # it may have been asked of another process
+        interrupts.asked = stop
         self._save()
-        self._finish(interrupts.asked)
+        self._finish()
         return self.step >= loop.steps
 
     def _one_step(self, batches: Iterator[Inputs | Stopped], asked: bool) -> tuple[dict[str, float], bool]:
@@ -207,7 +208,7 @@ class Run:
             with self._autocast():
                 losses = self.objective(inputs)
                 loss = (losses * inputs.shares).sum()
-            self.accelerator.backward(loss)
+            loss.backward()
             tally[1] += loss.detach().cpu()
             counted = inputs.shares.cpu() > 0
             parts = (inputs.times.cpu() * BINS).long().clamp(max=BINS - 1)[counted]
@@ -329,7 +330,7 @@ class Run:
         self.checkpoints.save(self.step, self.learner.state(), note, best)
         self.saved = self.step
 
-    def _finish(self, asked: bool) -> None:
+    def _finish(self) -> None:
         """Write what the run has made, ready to be used, and say where it is."""
         if self.log is None:
             return
