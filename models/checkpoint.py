@@ -137,7 +137,7 @@ def describe(name: str) -> Description:
     if (folder / "siamese").is_dir():
         _check_weights(folder / "siamese", name)
         siamese = _read_json(folder / "siamese" / "config.json", name)
-        _check_siamese(siamese, configs["transformer"], name)
+        check_siamese(siamese, configs["transformer"], name)
     return Description(
         name=name,
         folder=folder,
@@ -246,7 +246,7 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def _check_siamese(siamese: Mapping[str, Any], transformer: Mapping[str, Any], name: str) -> None:
+def check_siamese(siamese: Mapping[str, Any], transformer: Mapping[str, Any], name: str) -> None:
     """The branch was made for this transformer."""
     expected = {
         "width": transformer["attention_head_dim"] * transformer["num_attention_heads"],

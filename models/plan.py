@@ -9,7 +9,7 @@ Shape suffixes: N tokens, C visibility classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -77,13 +77,17 @@ class TokenPlan:
     Args:
         segments: context segments (prompt, speech) first, then the picture stream's.
         table: for each visibility class the classes that its tokens see. None: all see all.
+        adapters: by the name of an adapter how much it acts on each token, [N]. Those that are not named act on all
+            tokens alike; see `models/adapter/blend.py`.
 
     Raises:
-        ValueError: a picture segment before a context segment, an unknown class, or tokens that see nothing.
+        ValueError: a picture segment before a context segment, an unknown class, tokens that see nothing, or weights
+            that are not one for each token.
     """
 
     segments: tuple[Segment, ...]
     table: Mapping[str, frozenset[str]] | None = None
+    adapters: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         streams = [segment.kind in CONTEXT for segment in self.segments]
@@ -99,6 +103,9 @@ class TokenPlan:
             for name in used:
                 if not self.table[name] & used:
                     raise ValueError(f"tokens of class {name!r} would see no token at all")
+        for name, weights in self.adapters.items():
+            if weights.shape != (self.tokens,):
+                raise ValueError(f"adapter {name!r} needs weights [{self.tokens}], got {list(weights.shape)}")
 
     # ------------------------------------------------------------ per token
 
@@ -165,7 +172,8 @@ class TokenPlan:
             if not isinstance(sees_as, str):
                 sees_as = [name for name, stays in zip(sees_as, here, strict=True) if stays]
             segments.append(replace(segment, positions=segment.positions[here], given=given, sees_as=sees_as))
-        return TokenPlan(tuple(segments), self.table)
+        adapters = {name: weights[kept] for name, weights in self.adapters.items()}
+        return TokenPlan(tuple(segments), self.table, adapters)
 
     # ------------------------------------------------------------ plan order
 

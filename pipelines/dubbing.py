@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.plan import Segment, TokenPlan, grid, middle, words
+from pipelines.adapters import contents
 from pipelines.canvas import told
 from pipelines.estimate import Estimate, Output, estimate, frame_notes
 from pipelines.files.audio import mono16k
@@ -188,6 +189,7 @@ def _render(work: Work, job: DubbingJob) -> Output:
     stage = Stage(work, job, shots, source, wave)
     cache = SceneCache(work.cache / "windows") if work.cache else None
     fixed = [_made_with(work.checkpoint, cache), _asked(job), shots.warp, stage.references_digest() if cache else ""]
+    fixed += contents(job.adapters)
     windows = shots.timeline.windows(job.window, job.overlap)
     to_make = sum(not shots.passes(window) for window in windows)
     reused: list[int] = []
@@ -252,7 +254,20 @@ def _made_with(checkpoint: Checkpoint, cache: SceneCache | None) -> dict[str, An
 
 def _asked(job: DubbingJob) -> dict[str, Any]:
     """What of a job decides a window's pixels, beside the files that it names."""
-    left_out = {"task", "model", "name", "source", "audio", "face", "duration", "start", "fps", "warp", "references"}
+    left_out = {
+        "task",
+        "model",
+        "adapters",
+        "name",
+        "source",
+        "audio",
+        "face",
+        "duration",
+        "start",
+        "fps",
+        "warp",
+        "references",
+    }
     return job.model_dump(mode="json", exclude=left_out | {"window", "png_frames"})
 
 

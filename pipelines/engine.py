@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from models.checkpoint import CheckpointError, Description, describe, load
+from pipelines import adapters
 from pipelines.estimate import Estimate, Output, Rendered, calls
 from pipelines.files.provenance import computed, inputs
 from pipelines.job import Job, require_built
@@ -92,12 +93,15 @@ class Engine:
         self._weights = ""  # hash of the files that the checkpoint was loaded from
 
     def check(self, job: Job) -> Estimate:
-        """Cost and warnings of a job, from configuration files alone.
+        """Cost and warnings of a job, from configuration files and the heads of its adapters alone.
 
         Raises:
-            Refusal: a checkpoint that can not be read, or a size or feature it does not have.
+            Refusal: a checkpoint or adapter that can not be read or does not fit, or a size or feature that the
+                checkpoint does not have.
         """
-        return pipeline_of(job).check(job, self.describe(job.model))
+        description, told = adapters.check(job, self.describe(job.model))
+        found = pipeline_of(job).check(job, description)
+        return replace(found, resolved={**found.resolved, "adapters": told}) if told else found
 
     def describe(self, name: str) -> Description:
         """The checkpoint's description, read once.
@@ -161,19 +165,19 @@ class Engine:
             from models.codec import Codec
 
             checkpoint = replace(checkpoint, codec=Codec(checkpoint.codec.vae, at_once))
-        given = [inputs(job) for job in jobs]
+        given, strange = [inputs(job) for job in jobs], adapters.notes(jobs[0], self._weights)
         preview: Preview | None = getattr(progress, "preview", None)
         if preview is not None:
             preview.prepare(checkpoint.codec)
         started = self._clock()
-        with PeakMemory(checkpoint.device) as memory:
-            outputs = pipeline_of(jobs[0]).render(Work(checkpoint, progress, self._cache, preview), jobs)
+        with PeakMemory(checkpoint.device) as memory, adapters.at_work(jobs[0], checkpoint) as adapted:
+            outputs = pipeline_of(jobs[0]).render(Work(adapted, progress, self._cache, preview), jobs)
         seconds = round((self._clock() - started) / len(jobs), 3)
         rendered = []
         for output, estimate, files in zip(outputs, estimates, given, strict=True):
             record = {
                 "resolved": dict(estimate.resolved),
-                "warnings": list(dict.fromkeys([*estimate.warnings, *output.warnings])),
+                "warnings": list(dict.fromkeys([*estimate.warnings, *strange, *output.warnings])),
                 "tokens": estimate.tokens,
                 "pairs": estimate.pairs,
                 "dense_pairs": estimate.dense_pairs,
@@ -217,8 +221,9 @@ class Engine:
         checkpoint = self.checkpoint(jobs[0].model)
         changed = [job.model_copy(update=changes) for job in jobs]
         started = self._clock()
-        with PeakMemory(checkpoint.device) as memory, Calls(checkpoint.transformer, self._clock) as seen:
-            pipeline_of(jobs[0]).render(Work(checkpoint, lambda step, steps: True), changed)
+        memory, seen = PeakMemory(checkpoint.device), Calls(checkpoint.transformer, self._clock)
+        with memory, seen, adapters.at_work(jobs[0], checkpoint) as adapted:
+            pipeline_of(jobs[0]).render(Work(adapted, lambda step, steps: True), changed)
         # After the passes of the loop a pipeline may still ask the model about what it made.
         looped = calls(changed[0]) * len(self.check(changed[0]).plans)
         return self._clock() - started, memory.bytes, seen.starts[:looped]

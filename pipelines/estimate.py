@@ -182,5 +182,6 @@ def frame_notes(frames: int, description: Description) -> list[str]:
 
 
 def sampling_key(job: Job) -> tuple[object, ...]:
-    """What jobs of one batch have in common, beside their shapes: checkpoint and sampling."""
-    return (job.model, job.steps, job.scheduler, job.guidance, job.guidance_interval, job.internal_guidance)
+    """What jobs of one batch have in common, beside their shapes: checkpoint, adapters of the whole, and sampling."""
+    sampling = (job.steps, job.scheduler, job.guidance, job.guidance_interval, job.internal_guidance)
+    return (job.model, job.adapters, *sampling)

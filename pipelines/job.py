@@ -10,7 +10,17 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pipelines.refusal import Place, kind_of, nearest, refusal_of, shown
 from pipelines.refusal import Refusal as Refusal  # callers take it from here, beside the schema
@@ -25,6 +35,8 @@ DEFAULT_FPS = 8
 MAX_SEED = 2**63 - 1
 MAX_WORDS, MAX_CHARACTERS = 2_000, 20_000
 MAX_PARTS = 50  # boxes, layers or scenes of one job
+MAX_ADAPTERS = 8  # of one job, or of one of its parts
+MAX_WEIGHT = 4.0
 MAX_PATH = 4_096
 MAX_NAME = 100
 MAX_NAME_BYTES = 200  # file systems allow 255 bytes; suffixes such as "-12.json" and a temporary name need room
@@ -101,6 +113,7 @@ Prompt = Annotated[str, AfterValidator(_check_text), AfterValidator(_check_said)
 Path = Annotated[str, Field(max_length=MAX_PATH), AfterValidator(_check_path)]
 Name = Annotated[str, AfterValidator(_check_name)]
 Guidance = Annotated[float, Field(ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Frames = Annotated[int, Field(ge=1, le=MAX_FRAMES)]
 Fps = Annotated[int, Field(ge=1, le=MAX_FPS)]
@@ -111,7 +124,36 @@ class _Value(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class _Sampled(_Value):
+class AdapterUse(_Value):
+    """An adapter at work; what it is stands in `models/adapter/`."""
+
+    path: Path = Field(description="A .safetensors file, or the name of one in the folder adapters.")
+    weight: Weight = Field(1.0, description="How much it acts: 1 is as it was trained, 0 is not at all.")
+
+
+def _check_adapters(adapters: tuple[AdapterUse, ...]) -> tuple[AdapterUse, ...]:
+    for number, use in enumerate(adapters):
+        if use.path in [before.path for before in adapters[:number]]:
+            raise ValueError(f"expected each adapter once, got {shown(use.path)} twice; add their weights")
+    return adapters
+
+
+Adapters = Annotated[
+    tuple[AdapterUse, ...], Field(strict=False, max_length=MAX_ADAPTERS), AfterValidator(_check_adapters)
+]
+
+
+class _Adapted(_Value):
+    """What may have adapters."""
+
+    @model_serializer(mode="wrap")
+    def _told(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the field where there are none: such a job is told, and hashed, as before there were adapters."""
+        found: dict[str, Any] = told(self)
+        return found if found.get("adapters") else {key: value for key, value in found.items() if key != "adapters"}
+
+
+class _Sampled(_Adapted):
     """What the one sampling loop needs, whatever the task."""
 
     model: Path = Field("papercut", description="Checkpoint: a name, a folder in diffusers layout, or a hub id.")
@@ -121,6 +163,7 @@ class _Sampled(_Value):
     internal_guidance: Guidance | None = Field(None, description="Internal Guidance scale; null is off.")
     scheduler: Literal["euler", "heun", "unipc", "dpm++"] = Field("euler", description="How a step is taken.")
     seed: Seed = Field(0, description="Seed of the noise.")
+    adapters: Adapters = Field((), description="Adapters that act on the whole.")
     name: Name | None = Field(None, description="File stem of the outputs; null is TASK-NNN.")
 
 
@@ -139,7 +182,7 @@ class TextJob(_Prompted):
     png_frames: bool = Field(False, description="Also write a video's frames as NAME/0000.png.")
 
 
-class ScenePart(_Value):
+class ScenePart(_Adapted):
     """One scene of a multi-scene video."""
 
     prompt: Prompt = Field(description="What this scene shows.")
@@ -148,6 +191,7 @@ class ScenePart(_Value):
     seed: Seed | None = Field(None, description="Seed of this scene's noise; null is the job's.")
     transition: Literal["cut", "crossfade", "black"] = Field("cut", description="How the scene before gives way.")
     transition_frames: int = Field(4, ge=1, le=MAX_FRAMES, description="Frames of a crossfade or a fade through black.")
+    adapters: Adapters = Field((), description="Adapters that act on this scene, beside the job's.")
 
 
 class ScenesJob(_Prompted):
@@ -212,12 +256,13 @@ class ScenesJob(_Prompted):
         return self
 
 
-class BoxPart(_Value):
+class BoxPart(_Adapted):
     """A region of a layout and what it shows."""
 
     box: Box = Field(description="x0, y0, x1, y1 in 0..1, origin top left.")
     prompt: Prompt = Field(description="What the box shows.")
     negative_prompt: Text | None = Field(None, description="What to steer away from in it; null is the job's.")
+    adapters: Adapters = Field((), description="Adapters that act in this box, beside the job's.")
 
 
 class LayoutJob(_Prompted):
@@ -241,12 +286,13 @@ class LayoutJob(_Prompted):
         return self.negative_prompt if own is None else own
 
 
-class LayerPart(_Value):
+class LayerPart(_Adapted):
     """One layer of a layered picture."""
 
     box: Box = Field(description="x0, y0, x1, y1 in 0..1, origin top left.")
     prompt: Prompt | None = Field(None, description="What the layer shows; null lets the model decide.")
     source: Path | None = Field(None, description="A picture with alpha, as large as the whole: the layer is given.")
+    adapters: Adapters = Field((), description="Adapters that act on this layer, beside the job's.")
 
 
 class LayeredJob(_Prompted):
@@ -368,5 +414,7 @@ def recipe(job: Job) -> dict[str, Any]:
 
 
 def _keys_at(task: str, place: Place) -> list[str]:
+    if "adapters" in place:
+        return list(AdapterUse.model_fields)
     parts: dict[str, type[_Value]] = {"scenes": ScenePart, "boxes": BoxPart, "layers": LayerPart}
     return list((parts[str(place[0])] if place else KINDS[task]).model_fields)

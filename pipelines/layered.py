@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.plan import Kind, Segment, TokenPlan, grid, middle, words
+from pipelines.adapters import blended, tokens_of
 from pipelines.estimate import Attachment, Estimate, Output, check_size, estimate, sampling_key
 from pipelines.files.media import Pixels
 from pipelines.job import LayeredJob
@@ -122,10 +123,11 @@ def _scaled(box: TokenBox, scale: int) -> PixelBox:
 
 
 def batch_key(job: LayeredJob) -> Hashable:
-    """Same checkpoint, shape, boxes and sampling share a batch; jobs with files share it with equal ones alone."""
+    """Same checkpoint, adapters, shape, boxes and sampling share a batch; jobs with files go with equal ones alone."""
     if job.source or job.background or any(layer.source for layer in job.layers):
         return job
-    return (*sampling_key(job), job.size, tuple((layer.box, layer.prompt is None) for layer in job.layers))
+    layers = tuple((layer.box, layer.prompt is None, layer.adapters) for layer in job.layers)
+    return (*sampling_key(job), job.size, layers)
 
 
 def check(job: LayeredJob, description: Description) -> Estimate:
@@ -200,7 +202,7 @@ def _texts(job: LayeredJob) -> list[str]:
 
 def _plan(job: LayeredJob, given: Parts, prompt_tokens: int, scale: int, placed: bool) -> TokenPlan:
     width, height = (side // scale for side in job.size)
-    return layered_plan(
+    plan = layered_plan(
         prompt_tokens,
         height,
         width,
@@ -209,6 +211,9 @@ def _plan(job: LayeredJob, given: Parts, prompt_tokens: int, scale: int, placed:
         placed=placed,
         given=_flags(given),
     )
+    numbered = enumerate(job.layers, 1)
+    own = [(layer.adapters, tokens_of(f"prompt {number}", f"layer {number}")) for number, layer in numbered]
+    return blended(plan, job, own)
 
 
 def _context(prompts: PromptEncoder, texts: Sequence[Sequence[str]]) -> Tensor:

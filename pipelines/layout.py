@@ -14,8 +14,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.plan import Segment, TokenPlan, grid, middle, words
+from pipelines.adapters import Inside, blended, tokens_of
 from pipelines.estimate import Attachment, Estimate, Output, calls, check_memory, check_size, estimate, sampling_key
 from pipelines.job import LayoutJob
 from pipelines.obeyed import evaluations, judge
@@ -101,8 +103,8 @@ def layout_plan(
 
 
 def batch_key(job: LayoutJob) -> Hashable:
-    """Same checkpoint, sampling, boxes and mechanism share a batch; prompts and seeds are free."""
-    boxes = tuple(part.box for part in job.boxes)
+    """Same checkpoint, adapters, sampling, boxes and mechanism share a batch; prompts and seeds are free."""
+    boxes = tuple((part.box, part.adapters) for part in job.boxes)
     return (*sampling_key(job), job.size, boxes, job.mechanism, job.siamese_until)
 
 
@@ -253,7 +255,23 @@ def _plans(job: LayoutJob, description: Description, used: str) -> tuple[TokenPl
     w, h = (side // description.scale for side in job.size)
     boxes, length = _token_boxes(job, h, w), description.prompt_tokens
     regional = layout_plan(length, h, w, boxes, placed=description.prompts_at_boxes, regional=True)
-    return (text_plan(length, h, w) if used == "siamese" else regional), regional
+    plan = text_plan(length, h, w) if used == "siamese" else regional
+    numbered = zip(job.boxes, boxes, strict=True)
+    inside = [(part.adapters, _in_box(number, box)) for number, (part, box) in enumerate(numbered, 1)]
+    return blended(plan, job, inside), blended(regional, job, inside)
+
+
+def _in_box(number: int, box: TokenBox) -> Inside:
+    """Says which tokens of a plan are a box's: those of its prompt, and those of the picture that it covers."""
+    y0, x0, y1, x1 = box
+
+    def inside(plan: TokenPlan) -> NDArray[np.bool_]:
+        y, x = plan.positions[:, 1], plan.positions[:, 2]
+        covered = (y0 <= y) & (y < y1) & (x0 <= x) & (x < x1)
+        covered[: plan.context_tokens] = False
+        return covered | tokens_of(f"box {number}")(plan)
+
+    return inside
 
 
 def _branch_flops(config: Mapping[str, Any], pictures: int, boxes: int) -> float:

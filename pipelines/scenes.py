@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.plan import Segment, TokenPlan, grid, words
+from pipelines.adapters import blended, tokens_of
 from pipelines.estimate import Estimate, Output, check_size, estimate, frame_notes
 from pipelines.files.output import versions
-from pipelines.job import ScenesJob
+from pipelines.job import AdapterUse, ScenesJob
 from pipelines.story.continuation import Earlier, read_earlier
 from pipelines.story.scenecache import SceneCache, Stored, fingerprint
 from pipelines.story.transitions import Transition, into, join, starts_of
@@ -127,9 +128,10 @@ class Story:
     def plan(self, scene: int, prompt_tokens: int, height: int, width: int) -> TokenPlan:
         """The plan in which this scene is generated, with sides in tokens."""
         if not self.job.cuts:
-            return shot_plan(prompt_tokens, height, width, self.primed(scene), self.lengths[scene])
+            shot = shot_plan(prompt_tokens, height, width, self.primed(scene), self.lengths[scene])
+            return blended(shot, self.job, [(self.adapters(scene), lambda plan: ~plan.given)])
         shown = (*self.context(scene), scene)
-        return scenes_plan(
+        plan = scenes_plan(
             prompt_tokens,
             height,
             width,
@@ -137,6 +139,14 @@ class Story:
             tuple(i != scene for i in shown),
             tuple(self.prompts[i] is not None for i in shown),
         )
+        names = [(f"prompt {number}", f"scene {number}") for number in range(1, len(shown) + 1)]
+        return blended(
+            plan, self.job, [(self.adapters(i), tokens_of(*own)) for i, own in zip(shown, names, strict=True)]
+        )
+
+    def adapters(self, scene: int) -> tuple[AdapterUse, ...]:
+        """The adapters that a scene has of its own; those of a given video were at work before."""
+        return self.job.scenes[scene - self.given].adapters if scene in self.new else ()
 
     def timeline(self) -> list[dict[str, Any]]:
         """Every scene of the finished video, the given ones first: first frame, frames, prompt, transition."""

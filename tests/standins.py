@@ -61,6 +61,9 @@ def diorama(words: list[str]) -> int:
         path = Path(word)
         if path.suffix == ".yaml" and path.is_file():
             documents = [_brief(value) for value in yaml.safe_load_all(path.read_text())]
+            if words[0] == "train" and "data" in documents[0]:
+                documents[0]["loop"] |= {"steps": 1}
+                documents[0]["samples"] = documents[0].get("samples", {}) | {"steps": STEPS}
             if words[0] == "ablate":
                 path.write_text(yaml.safe_dump(_small_ablation(documents[0]), sort_keys=False))
             elif words[0] == "train" and "autoencoder" in documents[0]:
@@ -116,6 +119,11 @@ def python(words: list[str]) -> int:
     elif words[0] == "-m" and words[1].startswith("benchmarks."):
         words = [*words[:2], "--help"]
     return real(*words)
+
+
+def accelerate(words: list[str]) -> int:
+    """Processes of a run."""
+    return real("-m", "accelerate.commands.accelerate_cli", *words)
 
 
 def serve(words: list[str]) -> int:
@@ -273,7 +281,7 @@ def curl(words: list[str]) -> int:
 
 
 STANDINS: Mapping[str, Callable[[list[str]], int]] = {
-    each.__name__: each for each in (diorama, python, make, sudo, git, systemctl, journalctl, docker, curl)
+    each.__name__: each for each in (diorama, python, accelerate, make, sudo, git, systemctl, journalctl, docker, curl)
 }
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import BaseModel
 
 from pipelines.files.audio import read_audio
 from pipelines.refusal import Refusal
@@ -27,6 +28,8 @@ from training.data.findings import ERRORS, WARNINGS, Fault
 from training.data.parts import part_of
 from training.data.sources import index
 from training.preflight import dataset, preflight
+from training.run.config import StepsConfig
+from training.tune import TuneConfig
 
 BOXES = [{"label": "a red circle", "bbox": [0.25, 0.25, 0.5, 0.75]}]
 
@@ -429,14 +432,20 @@ def test_what_the_preflight_measured_is_what_a_run_measures(tmp_path: Path) -> N
 PAGE = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
 
 
-@pytest.mark.parametrize("model", [DataConfig, SourceConfig])
-def test_the_page_has_every_field_with_its_default_and_meaning(model: type[DataConfig]) -> None:
+SECTIONS = [type(each.default) for each in TuneConfig.model_fields.values() if isinstance(each.default, BaseModel)]
+MODELS = [TuneConfig, DataConfig, SourceConfig, StepsConfig, *SECTIONS]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_page_has_every_field_with_its_default_and_meaning(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
         default = "needed" if field.is_required() else json.dumps(field.default, default=list)
+        if isinstance(field.default, BaseModel):
+            default = "below"
         row = f"| `{name}` | {default} | {field.description} |"
         assert row in PAGE, row
-    written = set(re.findall(r"^\| `(\w+)` \| (?:needed|null|true|false|[\d\[\"])", PAGE, re.M))
-    assert written == {*DataConfig.model_fields, *SourceConfig.model_fields}
+    written = set(re.findall(r"^\| `(\w+)` \| (?:needed|below|null|true|false|[\d\[\"])", PAGE, re.M))
+    assert written == {name for each in MODELS for name in each.model_fields}
 
 
 def test_the_page_has_every_finding() -> None:

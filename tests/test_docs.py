@@ -101,7 +101,7 @@ def place(tmp_path: Path, endpoint: str, asked: str) -> tuple[Path, dict[str, st
     shutil.copytree(TOP / "assets" / "service", work / "assets" / "service")
     shutil.copy(TOP / "pyproject.toml", work)
     for name in STANDINS:
-        folder = work / ".venv" / "bin" if name in ("diorama", "python") else programs
+        folder = work / ".venv" / "bin" if name in ("diorama", "python", "accelerate") else programs
         (folder / name).write_text(f'#!/bin/sh\nPYTHONPATH={TOP} exec {sys.executable} -m tests.standins {name} "$@"\n')
         (folder / name).chmod(0o755)
     told = {

@@ -23,7 +23,7 @@ from PIL import Image
 
 from pipelines.files.media import write_video
 from training.data.config import DataConfig
-from training.loop import LoopConfig
+from training.run.config import StepsConfig
 from training.tune import TuneConfig
 
 SIDE = 128
@@ -101,7 +101,7 @@ def lines(path: Path, *rows: Mapping[str, Any]) -> Path:
 
 def run(data: Mapping[str, Any], folder: Path, batch: int = 2) -> TuneConfig:
     """A run on these data."""
-    return TuneConfig(folder=folder, data=DataConfig.model_validate(data), loop=LoopConfig(steps=10, batch=batch))
+    return TuneConfig(folder=folder, data=DataConfig.model_validate(data), loop=StepsConfig(steps=10, batch=batch))
 
 
 # ------------------------------------------------------------ what is broken

@@ -20,7 +20,7 @@ from .data.buckets import Bucket
 from .data.checks import Checked, check
 from .data.config import DataConfig
 from .data.costs import GIB, Costs, costs, speed
-from .data.dataset import Dataset
+from .data.dataset import Dataset, held_out
 from .data.example import Example
 from .data.findings import ERRORS, WARNINGS, Finding
 from .data.likeness import pairs
@@ -142,7 +142,7 @@ def preflight(run: TuneConfig, progress: Callable[[int, int], None] = lambda don
     if order is not None:
         findings += _small_buckets(order)
         captions = [caption for each in usable for caption in each.example.captions]
-        estimate = costs(description, order, run.loop.steps, captions, run.cache, speed())
+        estimate = costs(description, order, run.loop.steps, captions, run.cache, speed(), run.loop.accumulate)
         findings += _room(run.data, estimate)
     return Report(
         examples=len(checked),
@@ -179,10 +179,11 @@ RANK = {kind: rank for rank, kind in enumerate((*ERRORS, *WARNINGS))}
 
 
 def _order(run: TuneConfig, usable: Sequence[Checked]) -> Order | None:
+    apart = held_out([each.example.name for each in usable], run.held_out.share)
     placed = [
         Placed(each.example.name, each.bucket, each.example.captions, each.example.weight, each.example.repeats)
         for each in usable
-        if each.bucket is not None
+        if each.bucket is not None and each.example.name not in apart
     ]
     return Order(placed, run.loop.batch, run.seed) if placed else None
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from pipelines.refusal import Refusal, Refused
 
-from .preflight import Report, report_of
+from .data.dataset import Dataset
+from .preflight import Report, dataset, report_of
 from .tune import TuneConfig, read_tune
 
 
@@ -33,6 +36,7 @@ def start(
         0 when all went well, 1 when a stage was stopped before its end.
 
     Raises:
+        KeyboardInterrupt: a run on pictures of one's own was asked to stop, and saved.
         Refused: not a run file, or the preflight found errors.
         Refusal: the same, where the whole file is meant.
     """
@@ -45,13 +49,19 @@ def start(
         return found
     if as_json and not preflight:
         raise Refusal("--json", "is a form of the preflight's report; add --preflight")
-    check(path, run, as_json=as_json)
+    if device == "cpu":
+        run = run.model_copy(update={"loop": run.loop.model_copy(update={"device": "cpu"})})
+    if int(os.environ.get("RANK", "0")):  # another process of the same run tells the preflight
+        return 0 if preflight else _loop().train(run, Dataset.open(run.data, run.loop.batch, run.seed), stop_after)
+    report = check(path, run, as_json=as_json)
     if preflight:
         return 0
-    raise Refused(
-        str(path), 0, "data",
-        "passed the preflight, and this version does not train on pictures of one's own yet; only --preflight is there",
-    )  # fmt: skip
+    return _loop().train(run, dataset(run, report), stop_after)
+
+
+def _loop() -> Any:
+    """The loop, which loads torch."""
+    return importlib.import_module("training.run.loop")
 
 
 def check(path: Path, run: TuneConfig, *, as_json: bool = False) -> Report:

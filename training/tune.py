@@ -11,11 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from models.adapter.config import AdapterConfig
 from pipelines.files.yamlfile import documents
 from pipelines.refusal import Place, Refusal, Refused, field_of, kind_of, reason_of, unknown_key
 
 from .data.config import DataConfig
-from .loop import LoopConfig, Strict
+from .loop import Strict
+from .run.config import HeldOutConfig, KeepConfig, LogConfig, LossConfig, SamplesConfig, StepsConfig
 
 MAX_BYTES = 4 * 2**20
 
@@ -27,11 +29,17 @@ class TuneConfig(Strict):
     processes there are.
     """
 
-    seed: int = Field(1, description="of the order, the captions and the noise")
-    folder: Path = Field(description="where the run keeps its state and pictures")
+    seed: int = Field(1, ge=0, lt=2**63, description="of the order, the captions, the noise and new weights")
+    folder: Path = Field(description="where the run keeps its checkpoints, log, pictures and result")
     start_from: str = Field("papercut", description="the checkpoint to go on from: a name, a folder or a hub id")
     data: DataConfig = Field(description="pictures and clips of one's own")
-    loop: LoopConfig = Field(description="steps, batch and learning rate")
+    train: AdapterConfig = Field(AdapterConfig(), description="what is trained; the rest stays as it is")
+    loss: LossConfig = Field(LossConfig(), description="what is minimised")
+    loop: StepsConfig = Field(description="steps, batch and optimiser")
+    keep: KeepConfig = Field(KeepConfig(), description="which checkpoints are written and stay")
+    samples: SamplesConfig = Field(SamplesConfig(), description="pictures that are drawn on the way")
+    held_out: HeldOutConfig = Field(HeldOutConfig(), description="the loss on examples that are kept apart")
+    log: LogConfig = Field(LogConfig(), description="what is written down")
 
     @property
     def cache(self) -> Path:

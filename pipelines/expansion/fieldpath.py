@@ -13,11 +13,11 @@ from pipelines.refusal import Place, Refusal, field_of, kind_of, shown
 
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\[\d{1,4}\]|\.\w+)*", re.ASCII)
 _STEP = re.compile(r"\w+", re.ASCII)
-MAX_DEPTH = 4  # boxes[0].box[2]
+MAX_DEPTH = 5  # boxes[0].adapters[1].weight
 MAX_LENGTH = 100
 
 # Fields that a text can stand for where only texts can be written: in a cell of a table, or as `{1..5}`.
-SAMPLING = {"seed", "steps", "guidance", "internal_guidance", "siamese_until", "speech_guidance"}
+SAMPLING = {"seed", "steps", "guidance", "internal_guidance", "siamese_until", "speech_guidance", "weight"}
 IN_TIME = {"frames", "fps", "window", "transition_frames", "overlap", "start", "references"}
 NUMBERS = frozenset(SAMPLING | IN_TIME)
 SWITCHES = frozenset({"png_frames", "cuts"})

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from models.adapter.file import is_name
 from pipelines.files.media import MediaError, read_recipe
 from pipelines.job import MAX_SEED
 from pipelines.story.scenecache import digest
@@ -117,13 +118,34 @@ def prompts_of(job: Mapping[str, Any]) -> list[str]:
 
 
 def files_named(job: Mapping[str, Any]) -> dict[str, str]:
-    """The files that a job names, by field: `source`, `layers[1].source`."""
+    """The files that a job names, by field: `source`, `layers[1].source`, `boxes[0].adapters[0].path`.
+
+    An adapter that is called by its name is no file, as a model is none: names lead into one folder alone.
+    """
     found = {name: job[name] for name in FILES if isinstance(job.get(name), str)}
-    layers = job.get("layers")
-    for number, layer in enumerate(layers if isinstance(layers, list | tuple) else ()):
-        if isinstance(layer, Mapping) and isinstance(layer.get("source"), str):
-            found[f"layers[{number}].source"] = layer["source"]
+    for field, layer in _mappings(job, "layers"):
+        if isinstance(layer.get("source"), str):
+            found[f"{field}.source"] = layer["source"]
+    for field, use in adapters_named(job):
+        if isinstance(use.get("path"), str) and not is_name(use["path"]):
+            found[f"{field}.path"] = use["path"]
     return found
+
+
+def adapters_named(job: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The adapters of a job and of its parts, each with its field, such as `scenes[1].adapters[0]`."""
+    found = _mappings(job, "adapters")
+    for part in PARTS:
+        for field, each in _mappings(job, part):
+            found += [(f"{field}.{inside}", use) for inside, use in _mappings(each, "adapters")]
+    return found
+
+
+def _mappings(values: Mapping[str, Any], name: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """The mappings in a list of plain values, whatever else stands in it, each with its field."""
+    listed = values.get(name)
+    entries = enumerate(listed if isinstance(listed, list | tuple) else ())
+    return [(f"{name}[{number}]", entry) for number, entry in entries if isinstance(entry, Mapping)]
 
 
 def _belongs(name: str, stem: str) -> bool:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipelines.adapters import contents
 from pipelines.job import ScenesJob
 from pipelines.story.scenecache import BrokenScene, SceneCache, Stored, digest
 
@@ -27,6 +28,7 @@ WORDS = {
     "model": "model",
     "given": "video before it",
     "after": "part before it",
+    "adapters": "adapters",
 }
 
 
@@ -116,6 +118,8 @@ def _inputs(
         "given": [name for name in context if isinstance(name, str)],
         # Without cuts a scene goes on from the very frames before it.
         "after": [before[item].key for item in context if isinstance(item, int)] if not job.cuts else [],
+        # Left out where there are none, so that scenes from before there were adapters are still known.
+        **({"adapters": contents((*job.adapters, *scene.adapters))} if job.adapters or scene.adapters else {}),
     }
 
 
@@ -155,7 +159,7 @@ def _change(inputs: Mapping[str, Any], own: str, key: str, last: Mapping[str, An
         return "not rendered before"
     if last.get("own") == own:
         return "no longer stored" if last.get("key") == key else "the scenes before it changed"
-    changed = [name for name in inputs if old.get(name) != inputs[name]]
+    changed = [name for name in (*inputs, *(old.keys() - inputs.keys())) if old.get(name) != inputs.get(name)]
     words = list(dict.fromkeys(WORDS.get(name, "settings") for name in changed)) or ["settings"]
     return f"{', '.join(words[:-1])} and {words[-1]} changed" if len(words) > 1 else f"{words[0]} changed"
 

@@ -72,12 +72,12 @@ def identity(description: Description, kind: Literal["latents", "prompts"]) -> s
 
 
 def latent_key(
-    example: Example, bucket: Bucket, fps: float, checkpoint: str, part: Literal["media", "layers"] = "media"
+    example: Example, bucket: Bucket, fps: float, checkpoint: str, part: Literal["media", "layers", "mask"] = "media"
 ) -> Key:
     """The key of an example's clean tokens in a bucket. Its files are read and hashed as they are now.
 
     Args:
-        example: its media, or its layers.
+        example: its media, its layers or its mask.
         bucket: the size, and which frames.
         fps: the rate that frames are taken at; of a picture it decides nothing.
         checkpoint: `identity(description, "latents")`.
@@ -86,7 +86,8 @@ def latent_key(
     Raises:
         Fault: a file vanished or can not be read.
     """
-    assets = example.media if part == "media" else example.layers
+    masks = () if example.mask is None else (example.mask,)
+    assets = {"media": example.media, "layers": example.layers, "mask": masks}[part]
     transform: dict[str, Any] = {"h": bucket.h, "w": bucket.w, "frames": bucket.frames, "part": part}
     if example.kind != "picture":
         transform["fps"] = fps

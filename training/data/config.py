@@ -30,6 +30,10 @@ class SourceConfig(Strict):
     weight: float = Field(
         1.0, gt=0, le=1_000, allow_inf_nan=False, description="how much the loss of its examples counts against others'"
     )
+    prior: bool = Field(
+        False,
+        description="learns what the untrained model predicts of these examples and not them: keeps what it knew",
+    )
     file_column: str | None = Field(
         None,
         description="the column of pictures; left out, the first of file_name, file, image, video, path",

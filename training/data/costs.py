@@ -67,7 +67,13 @@ class Costs:
 
 
 def costs(
-    description: Description, order: Order, steps: int, captions: Sequence[str], cache: Path, flops_a_second: float
+    description: Description,
+    order: Order,
+    steps: int,
+    captions: Sequence[str],
+    cache: Path,
+    flops_a_second: float,
+    accumulate: int = 1,
 ) -> Costs:
     """The costs of `steps` steps.
 
@@ -78,6 +84,7 @@ def costs(
         captions: all of them, each of which is encoded once.
         cache: where latents and encodings go.
         flops_a_second: of this machine's processors, see `speed`.
+        accumulate: batches of a step.
     """
     from pipelines.text import text_plan
 
@@ -93,9 +100,9 @@ def costs(
         once = plan.flops(width=width, double=blocks[0], single=blocks[1], mlp_ratio=config["mlp_ratio"])
         flops += BACKWARD * once * count
         most = max(most, plan.tokens * min(order.size(bucket), max(1, round(count))))
-    mean_steps = sum(count / order.size(bucket) for bucket, count in in_bucket.items())
-    steps_an_epoch = max(1, order.length(0))
-    epochs = steps / max(mean_steps, steps_an_epoch)
+    mean_batches = sum(count / order.size(bucket) for bucket, count in in_bucket.items())
+    batches = max(1, order.length(0))
+    epochs = steps * accumulate / max(mean_batches, batches)
     numbers = (1 + 3 + 2 * float(config["mlp_ratio"])) * width  # of each token and block, see `least_memory`
     activations = int(most * numbers * sum(blocks) * FULL)
     weights = parameters(description.folder / "transformer")
@@ -105,7 +112,7 @@ def costs(
     machine = machine_memory()
     return Costs(
         samples=round(samples_an_epoch * epochs),
-        steps_an_epoch=steps_an_epoch,
+        steps_an_epoch=-(-batches // accumulate),
         epochs=epochs,
         tokens=most,
         flops=flops * epochs,

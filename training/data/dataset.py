@@ -9,6 +9,7 @@ Shape letters: F frames, H and W pixels, K layers.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -89,6 +90,7 @@ class Dataset:
         if not examples:
             raise Refusal("data.sources", "have no examples; run with --preflight to see why")
         self.config, self.examples, self.shapes = config, tuple(examples), tuple(shapes)
+        self.batch, self.seed = batch, seed
         self.buckets = tuple(place(shape.width, shape.height, shape.frames, config) for shape in shapes)
         placed = [
             Placed(example.name, bucket, example.captions, example.weight, example.repeats)
@@ -117,6 +119,19 @@ class Dataset:
                 raise Refusal("data", f"{told}; run with --preflight for all of them") from None
         return cls(config, found.examples, shapes, batch, seed)
 
+    def split(self, share: float) -> tuple[Dataset, Dataset | None]:
+        """What is trained on, and what is held out of it; None where the share comes to no example."""
+        apart = held_out([example.name for example in self.examples], share)
+        if not apart:
+            return self, None
+        pairs = list(zip(self.examples, self.shapes, strict=True))
+
+        def part(chosen: bool) -> Dataset:
+            kept = [pair for pair in pairs if (pair[0].name in apart) == chosen]
+            return Dataset(self.config, [pair[0] for pair in kept], [pair[1] for pair in kept], self.batch, self.seed)
+
+        return part(False), part(True)
+
     def load(self, item: Item, bucket: Bucket) -> Loaded:
         """The pixels of a sample, and what belongs to them, in the shape of its bucket.
 
@@ -128,6 +143,12 @@ class Dataset:
             return load(example, shape, bucket, self.config)
         except Fault as fault:
             raise Refusal("data", f"{example.name}: {fault.reason}") from None
+
+
+def held_out(names: Sequence[str], share: float) -> frozenset[str]:
+    """The names that are held out: a share of all, rounded, always the same ones whatever their order is."""
+    ranked = sorted(names, key=lambda name: hashlib.sha256(f"held out {name}".encode()).digest())
+    return frozenset(ranked[: round(share * len(ranked))])
 
 
 def measure(example: Example, config: DataConfig) -> Shape:

@@ -44,6 +44,7 @@ class Example:
         audio: a sound file; None also where the sound is the video's own.
         weight: how much its loss counts.
         repeats: how often it is in an epoch.
+        prior: whether its target is what the untrained model predicts.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Example:
     audio: Asset | None = None
     weight: float = 1.0
     repeats: float = 1.0
+    prior: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ def index(sources: Sequence[SourceConfig]) -> Index:
         findings += found.findings
         for example in found.examples:
             count = taken[example.name] = taken.get(example.name, 0) + 1
-            examples.append(example if count == 1 else replace(example, name=f"{example.name} (source {count})"))
+            name = example.name if count == 1 else f"{example.name} (source {count})"
+            examples.append(replace(example, name=name, prior=source.prior))
     return Index(examples, findings)
 
 

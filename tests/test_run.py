@@ -1,0 +1,444 @@
+"""The run on own pictures: what a step is made of, what it leaves behind, and how it ends when something is wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from models.adapter.file import check_fits, read
+from models.checkpoint import describe, load
+from pipelines.engine import Engine
+from pipelines.job import parse
+from pipelines.layout import layout_plan, token_box
+from pipelines.refusal import Refusal
+from tests.running import LOOP, pictures, rows, run_file, state, train
+from tests.zoo import video
+from training.data.buckets import Bucket
+from training.data.cache import Cache
+from training.data.config import DataConfig
+from training.data.dataset import Dataset
+from training.data.order import Item
+from training.run import checkpoints, optimizers
+from training.run.chance import noise, seed_of, times
+from training.run.config import LossConfig, StepsConfig
+from training.run.inputs import Batches, Inputs, Told, gathered
+from training.run.objective import Objective, weights
+from training.run.store import Store, fill, white
+
+Capture = pytest.CaptureFixture[str]
+
+
+def quiet(text: str) -> None:
+    """Nobody reads it."""
+
+
+def stored(top: Path, tiny: Path, batch: int = 3) -> tuple[Store, Any]:
+    """A filled store of the pictures in a folder, and the checkpoint that filled it."""
+    data = Dataset.open(DataConfig.model_validate({"sources": [{"path": top}], "resolution": 64}), batch, 5)
+    checkpoint, store = load(describe(str(tiny))), Store(data, Cache(top.parent / "cache"), "a", "b")
+    fill(store, store.texts(), checkpoint, 0, 1, quiet)
+    return store, checkpoint
+
+
+# ------------------------------------------------------------ a step's inputs
+
+
+def test_times_are_logit_normal_and_fill_the_quantiles_of_every_step() -> None:
+    drawn = np.array([times(7, step, 8, 0.8, 1.0) for step in range(200)])
+    logits = np.log(drawn / (1 - drawn))
+    assert abs(logits.mean() - 0.8) < 0.02 and abs(logits.std() - 1.0) < 0.03
+    from statistics import NormalDist
+
+    quantiles = np.array([[NormalDist(0.8, 1.0).cdf(logit) for logit in row] for row in logits])
+    assert (np.sort(quantiles * 8, axis=1).astype(int) == np.arange(8)).all(), "one in each eighth"
+    assert times(7, 3, 8, 0.8, 1.0) == drawn[3].tolist() != times(8, 3, 8, 0.8, 1.0)
+
+
+def test_noise_is_a_samples_own_whatever_bits_differ() -> None:
+    assert torch.equal(noise(5, 4, 3), noise(5, 4, 3))
+    seeds = [5, 6, 5 + (1 << 32), 5 + (1 << 40), 5 + (1 << 62)]
+    first = {float(noise(seed, 4, 3)[0, 0]) for seed in seeds}
+    assert len(first) == len(seeds), "torch's generator would take the high ones for 5"
+    many = noise(1, 1000, 16)
+    assert abs(float(many.mean())) < 0.03 and abs(float(many.std()) - 1) < 0.02
+    assert len({seed_of(1, 23), seed_of(12, 3), seed_of("1", 23)}) == 3
+
+
+def test_two_processes_get_the_samples_of_one(tmp_path: Path, tiny: Path) -> None:
+    store, _ = stored(pictures(tmp_path / "pictures", 5), tiny)
+    one = Batches(store, LossConfig(), 2, 3, 5)
+    for index in range(len(one)):
+        alone = one[index]
+        parts = [Batches(store, LossConfig(), 2, 3, 5, rank, 2)[index] for rank in range(2)]
+        assert isinstance(alone, Inputs) and all(isinstance(part, Inputs) for part in parts)
+        got = [
+            (float(part.shares[k]), float(part.times[k]), float(part.noise[k].sum()), float(part.clean[k].sum()))
+            for part in parts
+            for k in range(len(part.times))
+            if part.shares[k] > 0
+        ]
+        expected = [
+            (float(alone.shares[k]), float(alone.times[k]), float(alone.noise[k].sum()), float(alone.clean[k].sum()))
+            for k in range(len(alone.times))
+        ]
+        assert sorted(got) == sorted(expected)
+    shares = [float(one[k].shares.sum()) for k in range(2)]
+    assert sum(shares) == pytest.approx(1), "the batches of a step share one loss"
+
+
+def test_what_is_read_back_is_what_the_encoders_made(tmp_path: Path, tiny: Path) -> None:
+    store, checkpoint = stored(pictures(tmp_path / "pictures", 2), tiny)
+    rgba = torch.from_numpy(np.asarray(Image.open(tmp_path / "pictures" / "0.png").convert("RGBA")).copy())
+    expected = checkpoint.codec.encode(rgba.permute(2, 0, 1)[None].float() / 255)
+    torch.testing.assert_close(store.clean(0), expected[0].detach())
+    features, words = store.prompt("a red circle and 0 blipps")
+    torch.testing.assert_close(features, checkpoint.prompts(["a red circle and 0 blipps"])[0])
+    assert words.dtype == torch.bool and 0 < words.sum() < len(words)
+
+
+# ------------------------------------------------------------ the loss
+
+
+def fake(clean: Tensor, noise: Tensor, learnt: Tensor | None = None, prior: bool = False) -> Inputs:
+    """One sample without a prompt."""
+    return Inputs(
+        Bucket(2, 2), clean, noise, torch.tensor([0.5]), torch.ones(1), learnt, torch.tensor([prior]),
+        (Told(torch.zeros(1, 1, 1), torch.ones(1, 1, dtype=torch.bool), ()),),
+    )  # fmt: skip
+
+
+class Fixed(Objective):
+    """An objective whose model predicts what it is given, and something else before it was trained."""
+
+    def __init__(self, loss: LossConfig, now: Tensor, before: Tensor) -> None:
+        from contextlib import contextmanager
+
+        self.loss, self.now, self.before, self.trained = loss, now, before, True
+
+        @contextmanager
+        def untrained():  # type: ignore[no-untyped-def]
+            self.trained = False
+            yield
+            self.trained = True
+
+        self.untrained = untrained
+
+    def velocity(self, inputs: Inputs) -> Tensor:
+        return self.now if self.trained else self.before
+
+
+def test_what_a_mask_hides_is_not_learnt_and_a_small_hole_counts_as_a_whole_picture() -> None:
+    clean, drawn = torch.randn(1, 4, 3), torch.randn(1, 4, 3)
+    now, learnt = torch.randn(1, 4, 3), torch.tensor([[1.0, 0.0, 0.0, 0.5]])
+    objective = Fixed(LossConfig(), now, now)
+    loss = objective(fake(clean, drawn, learnt))
+    error = (now - (drawn - clean)).square().mean(-1)
+    assert loss[0] == pytest.approx(float((error[0, 0] + 0.5 * error[0, 3]) / 1.5))
+    other = clean.clone()
+    other[0, 1:3] += 7
+    assert torch.equal(objective(fake(other, drawn, learnt)), loss)
+    half = Fixed(LossConfig(outside=1), now, now)(fake(clean, drawn, learnt))
+    assert half[0] == pytest.approx(float(error.mean())), "outside: 1 ignores the mask"
+
+
+def test_prior_preservation_holds_to_the_untrained_model_where_nothing_is_to_be_learnt() -> None:
+    clean, drawn = torch.randn(1, 4, 3), torch.randn(1, 4, 3)
+    now, before, learnt = torch.randn(1, 4, 3), torch.randn(1, 4, 3), torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    away = (now - before).square().mean(-1)
+    kept = Fixed(LossConfig(), now, before)(fake(clean, drawn, prior=True))
+    assert kept[0] == pytest.approx(float(away.mean()))
+    both = Fixed(LossConfig(prior=2), now, before)(fake(clean, drawn, learnt))
+    error = (now - (drawn - clean)).square().mean(-1)[0, 0]
+    assert both[0] == pytest.approx(float((error + 2 * away[0, 1:].sum()) / 7))
+    told, prior = weights(fake(clean, drawn, prior=True), LossConfig())
+    assert not told.any() and prior.all()
+
+
+def test_a_run_that_only_keeps_what_it_knew_learns_nothing(tmp_path: Path, tiny: Path, capsys: Capture) -> None:
+    source = {"path": str(pictures(tmp_path / "pictures")), "prior": True}
+    path = run_file(tmp_path, tiny, data={"sources": [source]}, log={"every": 1}, loop=LOOP | {"steps": 2})
+    assert train(path) == 0
+    assert "6 examples keep what the model knew" in capsys.readouterr().out
+    assert [row["loss"] for row in rows(tmp_path / "run")] == [0, 0]
+
+
+def test_a_masks_whiteness_is_that_of_its_tokens() -> None:
+    mask = np.zeros((32, 48), np.uint8)
+    mask[:16, 16:24] = 255
+    assert white(mask).tolist() == [0, 0.5, 0, 0, 0, 0]
+
+
+def test_boxes_are_told_as_a_layout_job_tells_them_and_others_go_with_the_plain_plan(
+    tmp_path: Path, tiny: Path
+) -> None:
+    pictures(tmp_path / "pictures", 3)
+    (tmp_path / "pictures" / "1.bbox").write_text("blue star 0.25 0.25 0.5 0.5")
+    store, checkpoint = stored(tmp_path / "pictures", tiny)
+    items = [Item(k, f"a red circle and {k} blipps", 1.0, k) for k in range(3)]
+    inputs = gathered(store, items, [0.2, 0.5, 0.8], [1, 1, 1])
+    objective = Objective(checkpoint.transformer, None, checkpoint.description, LossConfig())  # type: ignore[arg-type]
+    with torch.no_grad():
+        together = objective.velocity(inputs)
+        for k in range(3):
+            alone = objective.velocity(gathered(store, items[k : k + 1], [0.2 + 0.3 * k], [1]))
+            torch.testing.assert_close(together[k], alone[0], atol=1e-5, rtol=1e-4)
+        box = token_box((0, 0, 0.5, 0.5), 4, 4)
+        plan = layout_plan(
+            checkpoint.prompts.length, 4, 4, (box,), placed=checkpoint.description.prompts_at_boxes, regional=True
+        )
+        noisy = torch.lerp(inputs.clean[1:2], inputs.noise[1:2], 0.5)
+        context = checkpoint.prompts([items[1].caption, "blue star"]).flatten(0, 1)[None]
+        expected = checkpoint.transformer(noisy, context, torch.tensor([0.5]), plan=plan).sample
+    torch.testing.assert_close(together[1], expected[0], atol=1e-5, rtol=1e-4)
+    dropped = gathered(store, [Item(1, "", 1.0, 1)], [0.5], [1]).told[0]
+    assert torch.equal(dropped.features[0], dropped.features[1]), "who is told nothing is told nothing of the boxes"
+
+
+# ------------------------------------------------------------ what a run leaves behind
+
+
+def test_a_run_leaves_an_adapter_a_log_sheets_and_the_checkpoints_that_were_asked_for(
+    tmp_path: Path, tiny: Path, capsys: Capture
+) -> None:
+    path = run_file(
+        tmp_path, tiny, loop=LOOP | {"steps": 5}, log={"every": 2}, keep={"every": 1, "last": 2},
+        held_out={"share": 0.34, "times": 2, "every": 2, "examples": 1},
+        samples={"prompts": ["a red circle", "a blue star"], "seeds": [1, 2, 3], "every": 4, "steps": 2},
+    )  # fmt: skip
+    assert train(path) == 0
+    folder, out = tmp_path / "run", capsys.readouterr().out
+    adapter = read(folder / "adapter.safetensors")
+    check_fits(adapter, describe(str(tiny)))
+    assert adapter.about is not None and adapter.about.steps == 5 and "blipps" in adapter.about.words
+    assert str(folder / "adapter.safetensors") in out.splitlines()[-2] + out.splitlines()[-1]
+    log = rows(folder)
+    losses = [row for row in log if "loss" in row]
+    assert [row["step"] for row in losses] == [2, 4, 5] and all(row["samples_per_second"] > 0 for row in losses)
+    assert any("loss_50_75" in row for row in losses)
+    looks = {row["step"]: row["held_out"] for row in log if "held_out" in row}
+    assert list(looks) == [0, 2, 4, 5] and all("held_out_25" in row for row in log if "held_out" in row)
+    best = min([step for step in looks if step], key=looks.__getitem__)
+    kept = {int(each.name.removeprefix("state-")) for each in folder.glob("state-*")}
+    assert kept == {4, 5, best}
+    assert (folder / "adapter-best.safetensors").exists() == (best != 5)
+    assert sorted(each.name for each in (folder / "samples").iterdir()) == [
+        f"step-{step:08d}.png" for step in (0, 4, 5)
+    ]
+    assert Image.open(folder / "samples" / "step-00000004.png").size == (3 * 64, 2 * 64)
+
+
+def test_the_same_held_out_loss_is_found_by_every_start(tmp_path: Path, tiny: Path) -> None:
+    sections: dict[str, Any] = {"held_out": {"share": 0.34, "every": 1}, "loop": LOOP | {"steps": 2}}
+    assert train(run_file(tmp_path, tiny, "one", **sections)) == 0
+    two = run_file(tmp_path, tiny, "two", **sections)
+    assert train(two, "--stop-after", "1") == 1 and train(two) == 0
+    one, other = ([row for row in rows(tmp_path / name) if "held_out" in row] for name in ("one", "two"))
+    assert one == other and len(one) == 3
+
+
+def test_a_job_with_the_adapter_draws_what_the_last_sheet_shows(tmp_path: Path, tiny: Path) -> None:
+    samples = {"prompts": ["a red circle"], "seeds": [4], "steps": 3}
+    assert train(run_file(tmp_path, tiny, samples=samples, loop=LOOP | {"lr": 0.05})) == 0
+    first, last = (np.asarray(Image.open(tmp_path / "run" / "samples" / f"step-{step:08d}.png")) for step in (0, 4))
+    values = {"prompt": "a red circle", "size": [64, 64], "seed": 4, "steps": 3, "model": str(tiny)}
+    job = parse({"task": "text", **values, "adapters": [{"path": str(tmp_path / "run" / "adapter.safetensors")}]})
+    drawn = Engine("cpu").render([job], lambda done, of: True)[0].frames[0]
+    assert np.abs(drawn.astype(int) - last).max() <= 1
+    assert np.abs(drawn.astype(int) - first).max() > 1, "the adapter does something"
+
+
+def test_everything_trained_is_a_checkpoint_that_renders(tmp_path: Path, tiny: Path) -> None:
+    path = run_file(tmp_path, tiny, loop=LOOP | {"steps": 1, "ema": []})
+    path.write_text(path.read_text().replace("kind: lora", "kind: full").replace("  rank: 2\n", ""))
+    assert train(path) == 0
+    made = load(describe(str(tmp_path / "run" / "checkpoint")))
+    before = load(describe(str(tiny)))
+    moved = [
+        not torch.equal(new, old)
+        for new, old in zip(made.transformer.parameters(), before.transformer.parameters(), strict=True)
+    ]
+    assert any(moved)
+
+
+def test_clips_train_with_pictures_and_what_is_not_trained_on_is_told(
+    tmp_path: Path, tiny: Path, capsys: Capture
+) -> None:
+    pictures(tmp_path / "pictures", 2)
+    layers = tmp_path / "pictures" / "0.layers"
+    layers.mkdir()
+    Image.new("RGBA", (64, 64), (255, 0, 0, 255)).save(layers / "0.png")
+    Image.new("L", (64, 64), 255).save(tmp_path / "pictures" / "1.mask.png")
+    video(tmp_path / "pictures" / "clip.mp4")
+    assert train(run_file(tmp_path, tiny, data={"frames": [1, 3]}, loop=LOOP | {"steps": 2})) == 0
+    out = capsys.readouterr().out
+    assert "1 examples have layers" in out and "1 examples have masks" in out
+
+
+# ------------------------------------------------------------ how it ends when something is wrong
+
+
+def ends(path: Path, capsys: Capture, *words: str) -> None:
+    """The run stops with one sentence that has these words."""
+    capsys.readouterr()
+    assert train(path) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("diorama: ") and err.count("\n") == 1 and "Traceback" not in err, err
+    assert all(word in err for word in words), err
+
+
+def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    path, folder, real = run_file(tmp_path, tiny, keep={"every": 1}), tmp_path / "run", checkpoints.save_file
+
+    def full(tensors: dict[str, Tensor], file: Path) -> None:
+        if (folder / "state-00000002").exists():
+            file.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(tensors, file)
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    ends(path, capsys, "the disk is full", "the checkpoint of step 2 is whole")
+    assert {each.name for each in folder.glob("*state*")} == {"state-00000001", "state-00000002"}
+    assert not list(folder.glob(".diorama-*"))
+    monkeypatch.undo()
+    assert train(path) == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_vanishes_in_mid_run_stops_it_with_its_name(
+    workers: int, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    from training.run.learner import Learner
+
+    path, real = run_file(tmp_path, tiny, keep={"every": 1}, loop=LOOP | {"workers": workers, "steps": 9}), Learner.step
+
+    def step(self: Learner, number: int, tally: Tensor) -> tuple[float, Tensor]:
+        if number == 1:
+            shutil.rmtree(tmp_path / "cache")
+        return real(self, number, tally)
+
+    monkeypatch.setattr(Learner, "step", step)
+    ends(path, capsys, ".png", "is gone from", "start again")
+    monkeypatch.undo()
+    assert train(path, "--stop-after", "1") == 1, "what is gone is made again"
+    shutil.rmtree(tmp_path / "pictures")
+    assert train(path) == 2
+    assert "pictures" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_it_does_harm(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    path, folder, calls, real = run_file(tmp_path, tiny, keep={"every": 1}), tmp_path / "run", [0], Objective.__call__
+
+    def broken(self: Objective, inputs: Inputs) -> Tensor:
+        calls[0] += 1
+        return real(self, inputs) * (float("nan") if calls[0] == 6 else 1)
+
+    monkeypatch.setattr(Objective, "__call__", broken)
+    ends(path, capsys, "the loss is nan at step 3", "the checkpoint of step 2 is whole")
+    assert not (folder / "state-00000003").exists() and not (folder / "adapter.safetensors").exists()
+    monkeypatch.undo()
+    assert train(path) == 0
+    other = run_file(tmp_path, tiny, "other")
+    assert train(other) == 0 and state(tmp_path / "other", 4) == state(folder, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"train": {"modules": ["to_nothing"]}}, "train: the transformer has no linear layer 'to_nothing'"),
+        ({"samples": {"prompts": ["a"], "size": [70, 64]}}, "samples.size"),
+        ({"loop": LOOP | {"optimizer": "adamw8bit"}}, "loop.optimizer: adamw8bit is not to be had here"),
+    ],
+)
+def test_what_can_not_be_is_refused_before_the_first_step(
+    change: dict[str, Any], words: str, tmp_path: Path, tiny: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, _ in optimizers.EIGHT_BIT:
+        monkeypatch.setitem(sys.modules, module, None)  # as if it was not installed
+    assert train(run_file(tmp_path, tiny, **change)) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+# ------------------------------------------------------------ optimisers and logs
+
+
+class Forgetful(torch.optim.AdamW):
+    """One that loses its state when it is loaded."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "state": {}})
+
+
+class Idle(torch.optim.AdamW):
+    """One that does nothing."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        return None
+
+
+def library(monkeypatch: pytest.MonkeyPatch, module: str, optimizer: type) -> None:
+    fake = ModuleType(module)
+    fake.AdamW8bit = optimizer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.partition(".")[0], ModuleType(module.partition(".")[0]))
+    monkeypatch.setitem(sys.modules, module, fake)
+
+
+def test_eight_bits_are_taken_only_where_they_pass_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = StepsConfig(steps=1, batch=1, optimizer="adamw8bit")
+    weight = torch.nn.Parameter(torch.ones(3))
+    for broken in (Forgetful, Idle):
+        library(monkeypatch, "bitsandbytes.optim", broken)
+        monkeypatch.setitem(sys.modules, "torchao.optim", None)
+        with pytest.raises(Refusal, match=r"bitsandbytes was tried on cpu: .*; torchao is not installed"):
+            optimizers.build([weight], config)
+    library(monkeypatch, "torchao.optim", torch.optim.AdamW)
+    assert isinstance(optimizers.build([weight], config), torch.optim.AdamW), "the next one that works"
+
+
+def test_without_tensorboard_one_sentence_and_with_it_every_number(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    sections: dict[str, Any] = {"log": {"every": 1, "tensorboard": True}, "loop": LOOP | {"steps": 1}}
+    assert train(run_file(tmp_path, tiny, "without", **sections)) == 0
+    assert capsys.readouterr().out.count("TensorBoard is not installed") == 1
+
+    told: list[tuple[str, Any, int]] = []
+
+    class Board:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            assert folder == str(tmp_path / "with" / "tensorboard") and purge_step == 1
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            told.append((name, value, step))
+
+        def add_image(self, name: str, picture: Any, step: int, dataformats: str) -> None:
+            told.append((name, picture.shape, step))
+
+        def close(self) -> None:
+            told.append(("closed", None, -1))
+
+    there = ModuleType("torch.utils.tensorboard")
+    there.SummaryWriter = Board  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", there)
+    sections["samples"] = {"prompts": ["a"], "steps": 1, "seeds": [1]}
+    assert train(run_file(tmp_path, tiny, "with", **sections)) == 0
+    names = [name for name, _, step in told if step == 1]
+    assert {"loss", "lr", "norm", "samples"} <= set(names) and told[-1][0] == "closed"
+    assert ("samples", (64, 64, 3), 1) in told
+    assert json.loads((tmp_path / "with" / "log.jsonl").read_text().splitlines()[0])["step"] == 1
