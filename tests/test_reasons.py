@@ -22,7 +22,7 @@ from pipelines.queue.queue import Queue
 from pipelines.queue.worker import sentence
 from pipelines.refusal import Refusal
 from tests.paced import text
-from tests.sentences import ANY, NUMBER, PLACE, ROOT, SILENT, TELLING, WORDS, Sentences
+from tests.sentences import ANY, NO_PAGE, NUMBER, PLACE, ROOT, SILENT, TELLING, WORDS, Sentences
 from ui import reasons
 from ui.fields import refused
 from ui.reasons import MOST, QUOTED, Template, in_language, marked, template_of, templates
@@ -61,6 +61,10 @@ def shown(text: str) -> str:
     return ANY.sub(lambda place: f"{{{next(places)}{kinds[place[0]]}}}", text)
 
 
+def listed(what: str, found: list[str]) -> str:
+    return f"{what}:\n" + "\n".join(found)
+
+
 @pytest.fixture(scope="module")
 def code() -> Sentences:
     return Sentences()
@@ -72,7 +76,7 @@ def code() -> Sentences:
 def test_every_sentence_of_the_engine_has_its_words_in_every_language(code: Sentences) -> None:
     held = {key(template_of(entry)) for _, entry in entries()}
     missing = [f"{each.at}: {shown(each.text)}" for text, each in code.found.items() if text not in held]
-    assert missing == [], "say these in ui/reasons.yaml too (or exempt their file in tests/sentences.py)"
+    assert not missing, listed("add these to ui/reasons.yaml, or exempt their file in tests/sentences.py", missing)
 
 
 def test_every_entry_is_a_sentence_of_the_engine(code: Sentences) -> None:
@@ -82,7 +86,7 @@ def test_every_entry_is_a_sentence_of_the_engine(code: Sentences) -> None:
         for group, entry in entries()
         if group not in NO_CODE and key(template_of(entry)) not in code.found
     ]
-    assert stale == [], "no code says these any more: take them out of ui/reasons.yaml, or correct their English"
+    assert not stale, listed("no code says these: take them out of ui/reasons.yaml, or correct their English", stale)
 
 
 def test_places_are_what_the_code_puts_into_them(code: Sentences) -> None:
@@ -93,11 +97,13 @@ def test_places_are_what_the_code_puts_into_them(code: Sentences) -> None:
         if group not in NO_CODE and (found := code.found.get(key(template))):
             pairs = zip(ANY.findall(found.text), template.kinds, strict=True)
             wrong += [f"{found.at}: {shown(found.text)}" for place, kind in pairs if kind not in KINDS[place]]
-    assert wrong == []
+    assert not wrong, listed("write the places in ui/reasons.yaml so", wrong)
 
 
 def test_every_error_of_the_engine_is_heard_or_silent_for_a_reason(code: Sentences) -> None:
-    assert code.errors == (TELLING.keys() & code.errors) | SILENT.keys()
+    unheard = code.errors - TELLING.keys() - SILENT.keys()
+    assert not unheard, f"say in tests/sentences.py which argument of these is told, or why none is: {unheard}"
+    assert code.errors >= SILENT.keys() and code.modules.keys() >= NO_PAGE.keys()  # none of them is there for nothing
 
 
 def test_groups_are_files(code: Sentences) -> None:
