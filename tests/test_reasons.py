@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,7 @@ from ui.status import stage
 from ui.words import LANGUAGES, STANDARD, numerals, speaking
 
 ENTRIES: Mapping[str, list[dict[str, str]]] = yaml.safe_load(reasons.CATALOGUE.read_text("utf-8"))
-NO_CODE = {"everywhere", "pydantic", "system"}  # groups of sentences that our own files do not hold
+NO_CODE = {"everywhere", "pydantic", "sqlite", "system"}  # groups of sentences that our own files do not hold
 KINDS = {PLACE: {"", "number", "quoted", "words", "list"}, NUMBER: {"number"}, WORDS: {"words", "list"}}
 PYDANTIC = {
     "greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt",
@@ -144,6 +146,32 @@ def test_what_pydantic_says_of_a_value_is_in_the_catalogue() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems call some of them otherwise")
 def test_what_the_system_says_is_in_the_catalogue() -> None:
     assert {entry[STANDARD] for entry in ENTRIES["system"]} == {os.strerror(each) for each in ERRORS}
+
+
+def test_what_sqlite_says_is_in_the_catalogue(tmp_path: Path) -> None:
+    path = tmp_path / "names.sqlite"
+    (tmp_path / "none.sqlite").write_bytes(b"no database " * 100)
+    with closing(sqlite3.connect(path, isolation_level=None)) as busy:
+        busy.execute("CREATE TABLE names (name)")
+        full = sqlite3.connect(path)
+        full.execute("PRAGMA max_page_count = 2")
+        said = {failed(full, "INSERT INTO names VALUES (zeroblob(100000))")}
+        busy.execute("BEGIN IMMEDIATE")
+        said |= {
+            failed(sqlite3.connect(path, timeout=0), "INSERT INTO names VALUES (1)"),
+            failed(sqlite3.connect(f"file:{path}?mode=ro", uri=True), "INSERT INTO names VALUES (1)"),
+            failed(sqlite3.connect(tmp_path / "none.sqlite"), "CREATE TABLE names (name)"),
+        }
+    with pytest.raises(sqlite3.Error) as told:
+        sqlite3.connect(tmp_path / "nowhere" / "none.sqlite")
+    assert {entry[STANDARD] for entry in ENTRIES["sqlite"]} == said | {str(told.value)}
+
+
+def failed(database: sqlite3.Connection, statement: str) -> str:
+    with pytest.raises(sqlite3.Error) as told:
+        database.execute(statement)
+    database.close()
+    return str(told.value)
 
 
 def test_sentences_are_found_wherever_they_are_put_together(tmp_path: Path) -> None:
