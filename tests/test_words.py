@@ -359,3 +359,23 @@ def test_routes_answer_in_the_language_of_their_request(studio: Served) -> None:
     assert get(studio, "outputs/none/0", "de").text == "diese Ausgabe gibt es nicht"
     assert get(studio, "monitoring", "de").text == "unter dieser Adresse gibt es nichts"
     assert get(studio, "monitoring", "en").text == "there is nothing at this address"
+
+
+def test_the_engine_s_reasons_come_in_the_language_of_their_request(studio: Served) -> None:
+    """As a listener's HTML, and as what a route says of a file that is no picture."""
+    reasons = {}
+    for code in LANGUAGES:
+        headers = {"Accept-Language": code}
+        address = f"{studio.url}/uploads"
+        sent = httpx.post(address, content=b"no picture", headers=headers, timeout=PATIENCE, trust_env=False)
+        reasons[code] = sent.json()["reason"]
+    assert reasons["en"].startswith("can not be read as") and reasons["de"].startswith("nicht als")
+    for code, said in {"en": "unknown key; did you mean", "de": "unbekannter Schlüssel; ist"}.items():
+        answer = httpx.post(
+            f"{studio.url}/gradio_api/run/plan_grid",
+            json={"data": [f"{BASE}\npromt: x", "steps", "1, 2", *[""] * 4]},
+            headers={"Accept-Language": code},
+            timeout=PATIENCE,
+            trust_env=False,
+        )
+        assert said in str(answer.json()["data"])

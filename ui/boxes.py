@@ -18,6 +18,7 @@ from pipelines.job import MAX_CHARACTERS
 from pipelines.refusal import Refusal
 from ui.boxscript import SCRIPT
 from ui.fields import Form, refused
+from ui.reasons import marked
 from ui.settings import quick
 from ui.words import for_script, lowered, of, say
 
@@ -190,7 +191,7 @@ class BoxField:
             proposal = propose(str(prompt or ""), self._form.task, size=size)
         except Refusal as refusal:
             return gr.skip(), refused(refusal)
-        notes = "".join(f'<p class="note">{escape(note)}</p>' for note in proposal.notes)
+        notes = "".join(f'<p class="note">{marked(note)}</p>' for note in proposal.notes)
         return self.drawn([part_of(each.box, each.prompt) for each in proposal.boxes], size), notes
 
 

@@ -14,6 +14,7 @@ import gradio as gr
 from pipelines.history.history import Entry
 from pipelines.history.reproductions import Reproduction
 from ui.past import Past
+from ui.reasons import in_language
 from ui.result import facts, prompt
 from ui.studio import Studio
 from ui.words import moment, say
@@ -104,7 +105,7 @@ def _on_its_way(studio: Studio, found: Reproduction) -> str:
 def _judged(studio: Studio, found: Reproduction) -> str:
     assert found.verdict is not None
     # Names, and not where the folder is.
-    sentence = studio.uploads.plain(found.verdict.sentence).replace(f"{studio.folder}/", "")
+    sentence = studio.uploads.plain(found.verdict.in_words(in_language)).replace(f"{studio.folder}/", "")
     words = escape(sentence[:1].upper() + sentence[1:]) + ("" if sentence.endswith(".") else ".")
     tone = "good" if found.verdict.equal else "bad" if not found.verdict.rendered else ""
     when = moment(found.when)

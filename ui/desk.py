@@ -23,6 +23,7 @@ from ui import easel, expansion, levels
 from ui.fields import DEEP, Form, Unfinished, refused
 from ui.plan import cost_line, no_plan, plan_panel
 from ui.presets import presets_row
+from ui.reasons import cause
 from ui.redraw import SHELL, redrawn
 from ui.result import ACT
 from ui.settings import length, quick, shelve
@@ -104,7 +105,7 @@ def desk(
         except Refusal as refusal:
             return no_plan(say("plan.none")), also, *form.said(plain(refusal))
         except OSError as error:
-            return no_plan(say("plan.no_file", reason=error.strerror)), also, *form.said()
+            return no_plan(say("plan.no_file", reason=cause(error))), also, *form.said()
         seconds = studio.pace.seconds(estimate.flops, job.model)
         cost = cost_line(estimate, _length(job, estimate.resolved), seconds)
         several = expansion.line(first, filled, lists, seconds)
@@ -159,7 +160,7 @@ def desk(
         except Refusal as refusal:
             problem = plain(refusal)
         except (sqlite3.Error, OSError) as error:
-            problem = Refusal("", say("desk.unwritten", reason=error))
+            problem = Refusal("", say("desk.unwritten", reason=cause(error)))
         else:
             return ("", id, look(id), *form.said())
         return (refused(problem), gr.skip(), gr.skip(), *form.said(problem))

@@ -17,6 +17,7 @@ from typing import Any
 from pipelines.files.media import MediaError, read_picture
 from pipelines.refusal import Refusal
 from pipelines.voice.footage import faces_in
+from ui.reasons import in_language
 from ui.uploads import SHOWN, Upload, Uploads
 from ui.words import counted, for_script, say
 
@@ -156,7 +157,7 @@ def picker(uploads: Uploads, upload: Upload | None, face: Sequence[float] | None
     try:
         found, note = boxes_in(uploads.folder / upload.id / SHOWN["picture"][0], folder), ""
     except Refusal as refusal:
-        found, note = (), f"{refusal.reason} "
+        found, note = (), f"{in_language(refusal.reason)} "
     width, height = upload.width, upload.height
     shown = round(width * min(LARGEST / max(width, height), 3.0))
     faces = "".join(

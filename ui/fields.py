@@ -19,6 +19,7 @@ from pipelines.expansion.expand import TEXTS
 from pipelines.expansion.expand import escape as braced
 from pipelines.job import KINDS
 from pipelines.refusal import Refusal
+from ui.reasons import in_language
 from ui.words import knows, lowered, numerals, of, say
 
 Convert = Callable[[Any], Any]
@@ -196,7 +197,7 @@ def refused(refusal: Refusal) -> str:
     """What is wrong, as it stands beside a field."""
     label = label_of(refusal.field)
     place = f"<b>{escape(label)}:</b> " if label else ""
-    return f'<p class="note bad" role="alert">{place}{escape(refusal.reason)}</p>'
+    return f'<p class="note bad" role="alert">{place}{escape(in_language(refusal.reason))}</p>'
 
 
 def label_of(field: str) -> str:

@@ -30,6 +30,7 @@ from ui.fields import Form, label_of, refused
 from ui.gridtable import SCRIPT, SHELL, SHUT, large, sheet
 from ui.lists import lists_of_words
 from ui.plan import flops
+from ui.reasons import cause, in_language
 from ui.settings import quick
 from ui.shown import Shown
 from ui.studio import Studio
@@ -178,7 +179,7 @@ class GridTab:
         except Refusal as refusal:
             return "", *self.said(refusal)
         except OSError as error:
-            return "", *self.said(Refusal("", say("grid.unreadable", reason=error.strerror)))
+            return "", *self.said(Refusal("", say("grid.unreadable", reason=cause(error))))
 
     def cost(self, grid: Grid) -> str:
         """How many renders the grid has and what they take, as HTML."""
@@ -230,8 +231,7 @@ class GridTab:
         except Refusal as refusal:
             return gr.skip(), gr.skip(), *self.said(refusal)
         except (sqlite3.Error, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            return gr.skip(), gr.skip(), *self.said(Refusal("", say("grid.unwritable", reason=reason)))
+            return gr.skip(), gr.skip(), *self.said(Refusal("", say("grid.unwritable", reason=cause(error))))
         return (*self.choose(id), *self.form.said())
 
     def named(self, grid: Grid) -> Grid:
@@ -276,7 +276,7 @@ class GridTab:
         plain = Refusal(refusal.field, self.studio.uploads.plain(refusal.reason))
         if inside := re.fullmatch(r"axes\[(\d+)\]", plain.field):
             label = say("grid.field", number=int(inside[1]) + 1)
-            return [f'<p class="note bad" role="alert"><b>{label}:</b> {escape(plain.reason)}</p>']
+            return [f'<p class="note bad" role="alert"><b>{label}:</b> {escape(in_language(plain.reason))}</p>']
         field = {"axes": "", "job": ""}.get(plain.field, plain.field)
         return [refused(Refusal(field, plain.reason))]
 

@@ -11,6 +11,7 @@ from pipelines.grid.store import Kept
 from pipelines.queue.queue import Row
 from ui import gridfiles
 from ui.files import address
+from ui.reasons import in_language
 from ui.redraw import SURE, redrawn
 from ui.result import is_video
 from ui.shown import live
@@ -180,7 +181,8 @@ def _cell(grid: Grid, cell: Cell, rows: Mapping[int, Row]) -> str:
         return f'<span class="blank">{say("cells.gone")}</span>'
     if row.state != "done" or not row.files:
         words = escape(of("cell", row.state, step=row.step, steps=row.steps))
-        why = f' title="{escape(row.message, quote=True)}"' if row.message else ""
+        told = "\n".join(map(in_language, row.message.splitlines()))
+        why = f' title="{escape(told, quote=True)}"' if told else ""
         if row.state == "running":
             return live(f"cell:{cell.index}", words, more=f' class="blank running"{why}')
         return f'<span class="blank {row.state}"{why}>{words}</span>'

@@ -27,6 +27,7 @@ from ui.desk import Desk
 from ui.fields import refused
 from ui.past import past
 from ui.prints import EMPTY, EMPTY_BIN, NOT_FOUND, WALL, prints
+from ui.reasons import cause
 from ui.redraw import SHELL, asking, redrawn
 from ui.remarks import REMARKS, remarks, tags_of
 from ui.restored import SEE, WayBack, drop_place, script
@@ -373,5 +374,4 @@ def _tried(change: Callable[[], str]) -> str:
 
 
 def _unread(error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or str(error)
-    return f'<p class="note bad" role="alert">{escape(say("history.not_read", reason=reason))}</p>'
+    return f'<p class="note bad" role="alert">{escape(say("history.not_read", reason=cause(error)))}</p>'

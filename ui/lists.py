@@ -12,6 +12,7 @@ import gradio as gr
 from pipelines.expansion.wildcards import FOLDER, MAX_LIST_BYTES, Wildcards, delete_list, save_list
 from pipelines.refusal import Refusal
 from ui.fields import DEEP, refused
+from ui.reasons import cause
 from ui.settings import quick
 from ui.words import say
 
@@ -38,7 +39,7 @@ def lists_of_words(folder: Path, opened: Sequence[Any]) -> None:
         except Refusal as refusal:
             return refused(refusal), gr.skip()
         except OSError as error:
-            return refused(Refusal("", say("lists.unwritable", reason=error.strerror))), gr.skip()
+            return refused(Refusal("", say("lists.unwritable", reason=cause(error)))), gr.skip()
         return _told(say("lists.saved", name=name.strip(), count=count)), listed(name.strip())
 
     def delete(name: str) -> tuple[Any, ...]:
@@ -49,7 +50,7 @@ def lists_of_words(folder: Path, opened: Sequence[Any]) -> None:
         except Refusal as refusal:
             return refused(refusal), gr.skip()
         except OSError as error:
-            return refused(Refusal("", say("lists.unwritable", reason=error.strerror))), gr.skip()
+            return refused(Refusal("", say("lists.unwritable", reason=cause(error)))), gr.skip()
         return _told(say("lists.deleted", name=name)), listed()
 
     with gr.Accordion(say("lists.title"), open=False, elem_classes=f"more {DEEP}", elem_id="lists"):

@@ -19,6 +19,7 @@ from pipelines.refusal import Refusal
 from pipelines.shelf.hub import Fetching, Plan
 from pipelines.shelf.shelf import Shelved
 from pipelines.shelf.table import bytes_of, count_of
+from ui.reasons import cause, in_language, marked
 from ui.redraw import SHELL, redrawn
 from ui.settings import quick
 from ui.shown import Shown, unseen
@@ -89,7 +90,7 @@ def models_tab(studio: Studio) -> None:
         try:
             plan = fetcher.look_up(text or "")
         except Refusal as refusal:
-            return _said(refusal.reason, bad=True), None, gr.Button(visible=False)
+            return _said(in_language(refusal.reason), bad=True), None, gr.Button(visible=False)
         missing, size, count = bytes_of(plan.missing), bytes_of(plan.bytes), len(plan.files)
         if plan.missing:
             told = say("models.planned", id=plan.id, missing=numerals(missing), count=count)
@@ -103,14 +104,14 @@ def models_tab(studio: Studio) -> None:
         try:
             fetcher.start(plan)
         except Refusal as refusal:
-            return _said(refusal.reason, bad=True), None, gr.Button(visible=False), gr.skip()
+            return _said(in_language(refusal.reason), bad=True), None, gr.Button(visible=False), gr.skip()
         return "", None, gr.Button(visible=False), coming_said(fetch_said(fetcher.now()))
 
     def add(text: str, width: Any, height: Any, frames: Any) -> tuple[Any, ...]:
         try:
             told = _said(say("models.added", id=shelf.add(text or "")))
         except Refusal as refusal:
-            return gr.skip(), _said(refusal.reason, bad=True)
+            return gr.skip(), _said(in_language(refusal.reason), bad=True)
         return look(width, height, frames), told
 
     with gr.Column(elem_classes="sheet"):
@@ -194,9 +195,9 @@ def press(studio: Studio, act: str, id: str) -> str:
         if act == "remove" and studio.shelf.remove(id):
             return say("models.removed", id=id)
     except OSError as error:
-        return say("models.unwritten", why=error.strerror)
+        return say("models.unwritten", why=cause(error))
     except Refusal as refusal:
-        return refusal.reason
+        return in_language(refusal.reason)
     return say("models.gone")
 
 
@@ -213,7 +214,7 @@ def drawn(
         size: width and height that the memory is told for.
         frames: the same.
     """
-    notes = "".join(f'<p class="note bad" role="alert">{escape(text)}</p>' for text in (health, state.problem) if text)
+    notes = "".join(f'<p class="note bad" role="alert">{marked(text)}</p>' for text in (health, state.problem) if text)
     usable = [_card(one, state, wished, size, frames) for one in items if one.description is not None]
     others = [_unusable(one) for one in items if one.description is None]
     more = f"<h2>{say('models.unusable')}</h2>{''.join(others)}" if others else ""
@@ -225,7 +226,7 @@ def fetch_said(now: Fetching | None) -> str:
     if now is None:
         return _said("")
     if now.problem:
-        return _said(now.problem, bad=True)
+        return _said(in_language(now.problem), bad=True)
     if now.over:
         return _said(say("models.fetched", id=now.plan.id))
     return _said(
@@ -297,7 +298,7 @@ def _unusable(one: Shelved) -> str:
     acts = f'<div class="acts">{_button("remove", say("models.remove"), one)}</div>' if one.place == "folder" else ""
     return (
         f'<article class="model" data-id="{escape(one.id, quote=True)}"><header><h3>{escape(one.id)}</h3>'
-        f'<span class="chip">{of("place", one.place)}</span></header><p>{escape(one.problem)}</p>{acts}</article>'
+        f'<span class="chip">{of("place", one.place)}</span></header><p>{marked(one.problem)}</p>{acts}</article>'
     )
 
 

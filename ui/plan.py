@@ -11,6 +11,7 @@ from typing import Any
 
 from models.plan import TokenPlan
 from pipelines.progress import duration
+from ui.reasons import marked
 from ui.words import language, numerals, of, say, speaking
 
 MOST = 8  # plans that are drawn; a job of more passes shows its first and last ones
@@ -89,7 +90,7 @@ def cost_line(estimate: Any, length: str, seconds: float | None) -> str:
     cells = "".join(
         f"<div><dt>{of('cost', name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs.items() if value
     )
-    notes = "".join(f'<p class="note">{escape(str(note))}</p>' for note in estimate.warnings)
+    notes = "".join(f'<p class="note">{marked(str(note))}</p>' for note in estimate.warnings)
     return f'<div class="cost"><dl class="facts">{cells}</dl>{notes}</div>'
 
 

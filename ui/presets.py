@@ -15,6 +15,7 @@ from pipelines.expansion.presets import BARRED, CONTENT, FOLDER, Preset, Presets
 from pipelines.job import KINDS
 from pipelines.refusal import Refusal
 from ui.fields import DEEP, Form, Values, label_of, refused
+from ui.reasons import cause
 from ui.settings import frames_of, quick
 from ui.studio import Studio
 from ui.words import lowered, say
@@ -84,7 +85,7 @@ def presets_row(studio: Studio, form: Form) -> None:
         except Refusal as refusal:
             return refused(refusal), gr.skip()
         except OSError as error:
-            return refused(Refusal("", say("presets.unwritable", reason=error.strerror))), gr.skip()
+            return refused(Refusal("", say("presets.unwritable", reason=cause(error)))), gr.skip()
         return _told(words), listed(chosen)
 
     with gr.Accordion(say("presets.title"), open=False, elem_classes=f"more presets {DEEP}", elem_id=f"{kind}-presets"):

@@ -17,6 +17,7 @@ from pipelines.queue.queue import MOST_PRIORITY, Queue, Row
 from ui.desk import Desk
 from ui.queuelist import drawn, movable
 from ui.queuescript import SCRIPT, SHELL, SHOW_BAR
+from ui.reasons import cause
 from ui.result import kind
 from ui.settings import quick
 from ui.shown import Shown, unseen
@@ -42,7 +43,7 @@ def queue_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs) -> None:
         try:
             answer = press(queue, *words)
         except sqlite3.Error as error:
-            answer = say("queue.unwritten", problem=error)
+            answer = say("queue.unwritten", problem=cause(error))
         # The turn makes each answer another one, so that a row which was dragged in vain goes back.
         return f'{shown(studio).watched(ADDRESS)}<i hidden data-turn="{secrets.token_hex(4)}"></i>', _said(answer)
 

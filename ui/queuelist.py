@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from pipelines.queue.queue import MOST_PRIORITY, Queue, Row, Settings, State
+from ui.reasons import in_language, marked
 from ui.result import kind, prompt
 from ui.shown import live
 from ui.status import bar, how_far, interrupted
@@ -167,9 +168,11 @@ def _all(settings: Settings, counts: Mapping[State, int], health: str) -> str:
         for state in COUNTED
         if counts[state] or state == "queued"
     )
-    notes = f'<p class="note bad" role="alert">{escape(health)}</p>' if health else ""
+    notes = f'<p class="note bad" role="alert">{marked(health)}</p>' if health else ""
     if settings.paused and settings.why:
-        notes += f'<p class="note bad" role="alert">{escape(say("status.paused_itself", why=settings.why))}</p>'
+        notes += (
+            f'<p class="note bad" role="alert">{escape(say("status.paused_itself", why=in_language(settings.why)))}</p>'
+        )
     elif settings.paused:
         notes += f'<p class="note">{say("line.paused")}</p>'
     act, words, style = (
@@ -237,7 +240,7 @@ def _standing(row: Row, parents: Mapping[str, Row | None], waits: str, first: bo
     else:
         state, progress = f"<b>{escape(of('state', row.state))}</b>", ""
     facts = _facts(row, parents, state, waits)
-    notes = "".join(f'<p class="note">{escape(line)}</p>' for line in row.message.splitlines() if line)
+    notes = "".join(f'<p class="note">{marked(line)}</p>' for line in row.message.splitlines() if line)
     acts = "" if runs else _icon(row, "up", off=first) + _icon(row, "down", off=last)
     acts += _icon(row, "resume" if held else "pause", key="toggle", off=row.stopping)
     acts += "" if runs else _icon(row, "take")
@@ -267,7 +270,7 @@ def _offered(row: Row, parents: Mapping[str, Row | None]) -> str:
 
 
 def _over(row: Row, parents: Mapping[str, Row | None]) -> str:
-    failed = f'<p class="note bad">{escape(row.message)}</p>' if row.state == "failed" else ""
+    failed = f'<p class="note bad">{marked(row.message)}</p>' if row.state == "failed" else ""
     again = ("copy",) if row.state == "done" else ("retry", "forget")
     acts = "".join(_button(row, act, act) for act in again)
     facts = _facts(row, parents, f"<b>{of('state', row.state)}</b>")

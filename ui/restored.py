@@ -18,6 +18,7 @@ from pipelines.refusal import Refusal
 from ui.choice import continued, video_at
 from ui.desk import Desk
 from ui.fields import is_field, label_of, refused
+from ui.reasons import marked
 from ui.result import kind
 from ui.studio import Studio
 from ui.uploads import MAX_UPLOAD
@@ -250,5 +251,5 @@ def _note(note: str) -> str:
     """A note with its field as the page calls it."""
     field, colon, rest = note.partition(": ")
     if colon and is_field(field.partition("[")[0]):
-        return f"<b>{escape(label_of(field))}:</b> {escape(rest)}"
-    return escape(note)
+        return f"<b>{escape(label_of(field))}:</b> {marked(rest)}"
+    return marked(note)

@@ -11,6 +11,7 @@ from typing import Any
 from ui import dubbingresult
 from ui.files import Output, address, all_address, frames_address, stored
 from ui.overlay import obeyed, over
+from ui.reasons import in_language
 from ui.stack import SCRIPT as STACK
 from ui.stack import panel
 from ui.words import counted, moment, numerals, of, say
@@ -239,6 +240,7 @@ def _scenes(row: Output, folder: Path) -> str:
     for number, ((start, frames, how, why), stop) in enumerate(zip(marked, ends, strict=True), 1):
         begins = numerals(f"{start / rate:g}")
         parts.append((stop - start, how, say("result.scene", number=number, seconds=begins)))
+        why = in_language(why)
         said = of("made", how) if how != "fresh" else why or of("made", how)
         items.append(
             f'<li><button type="button" data-seek="{start / rate:g}" title="{say("result.play")}">'

@@ -12,6 +12,7 @@ from pathlib import Path
 from pipelines.progress import duration
 from pipelines.queue.peephole import Peephole
 from pipelines.queue.queue import INTERRUPTED, Row, Settings
+from ui.reasons import in_language, marked
 from ui.result import enlarged, facts, picture, prompt, size
 from ui.scenery import EASEL
 from ui.shown import live
@@ -47,7 +48,7 @@ def stage(
         inner = picture(row, folder, again=True) + _notes(row) + facts(row, folder)
     elif row.state == "failed":
         inner = (
-            f'<p class="note bad" role="alert"><b>{say("status.not_rendered")}</b> {escape(row.message)}</p>'
+            f'<p class="note bad" role="alert"><b>{say("status.not_rendered")}</b> {marked(row.message)}</p>'
             + _offer(row, ("retry", say("status.retry")))
         )
     elif row.state == "paused":
@@ -129,7 +130,7 @@ def _waiting(row: Row, ahead: int) -> str:
 
 def _standing(row: Row, settings: Settings) -> str:
     """A waiting row while all are paused."""
-    why = f'<p class="note bad" role="alert">{escape(say("status.paused_itself", why=settings.why))}</p>'
+    why = f'<p class="note bad" role="alert">{escape(say("status.paused_itself", why=in_language(settings.why)))}</p>'
     return (
         f'{_blank(row)}<p class="say" role="status">{say("status.stands")}</p>{why if settings.why else ""}'
         f"{_offer(row, ('go on', say('status.go_on')))}"
@@ -193,9 +194,9 @@ def _caption(row: Row) -> str:
 
 
 def _notes(row: Row) -> str:
-    lines = [f'<p class="note">{escape(line)}</p>' for line in row.message.splitlines() if line]
+    lines = [f'<p class="note">{marked(line)}</p>' for line in row.message.splitlines() if line]
     return "".join(lines)
 
 
 def _health(health: str) -> str:
-    return f'<p class="note bad" role="alert">{escape(health)}</p>' if health else ""
+    return f'<p class="note bad" role="alert">{marked(health)}</p>' if health else ""

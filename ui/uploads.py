@@ -39,6 +39,7 @@ from pipelines.job import SIDE_STEP
 from pipelines.queue.queue import Queue
 from pipelines.refusal import Refusal
 from ui.files import HEADERS
+from ui.reasons import cause, in_language
 from ui.settings import SIDES
 from ui.within import OpenFile, opened
 from ui.words import say
@@ -307,11 +308,11 @@ class Uploads:
             async with self._turn:  # only now, so that a slow sender keeps nobody else waiting
                 taken = await run_in_threadpool(keep, temporary)
         except Refusal as refusal:
-            return _refused(refusal.reason, 400)
+            return _refused(in_language(refusal.reason), 400)
         except ClientDisconnect:
             return _refused(say("upload.cut_off"), 400)
         except OSError as error:
-            return _refused(say("upload.not_kept", reason=error.strerror), 507)
+            return _refused(say("upload.not_kept", reason=cause(error)), 507)
         finally:
             self._arriving -= 1
             with suppress(OSError):

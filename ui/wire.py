@@ -15,6 +15,7 @@ from pipelines.refusal import Refusal, kind_of, shown
 from ui.choice import continued, video_at
 from ui.desk import Desk
 from ui.fields import Values, defaults
+from ui.reasons import in_language
 from ui.result import kind
 from ui.studio import Studio
 from ui.words import say
@@ -50,11 +51,11 @@ def inward(studio: Studio, desks: Mapping[str, Desk], text: str) -> Values:
     """
     found = list(documents(text))
     if len(found) != 1 or not isinstance(found[0], Mapping):
-        got = kind_of(found[0]) if len(found) == 1 else say("wire.documents", count=len(found))
+        got = in_language(kind_of(found[0])) if len(found) == 1 else say("wire.documents", count=len(found))
         raise Refusal("job", say("wire.no_job", got=got))
     values: Values = {str(key): value for key, value in found[0].items()}
     if values.get("task") not in KINDS:
-        raise Refusal("task", say("wire.no_task", tasks=", ".join(KINDS), got=kind_of(values.get("task"))))
+        raise Refusal("task", say("wire.no_task", tasks=", ".join(KINDS), got=in_language(kind_of(values.get("task")))))
     for field, name in files_named(values).items():
         values = with_value(values, place_of(field), _path(studio, field, name))
     if "model" in values:
@@ -70,7 +71,7 @@ def model_of(desks: Mapping[str, Desk], job: Mapping[str, Any], name: Any) -> An
     """
     desk = desks.get(kind(job))
     if desk is None or not isinstance(name, str):
-        raise Refusal("model", say("wire.no_model", got=kind_of(name)))
+        raise Refusal("model", say("wire.no_model", got=in_language(kind_of(name))))
     return _model(desk).sent(name)
 
 

@@ -20,7 +20,6 @@ from pipelines.history.reproductions import EQUAL, Again, Verdict
 from pipelines.job import Job, ScenesJob, parse, require_built
 from pipelines.refusal import Refusal, on_one_line, shown
 
-SAID = 3  # files that the verdict's one sentence names
 UNEXPLAINED = "nothing that the record tells is different; the machine or a library that it does not name may be"
 NAMES = {"device": "device", "dtype": "number format", "threads": "number of threads"}
 

@@ -29,6 +29,7 @@ ID = re.compile(r"[0-9a-f]{16}")
 MOST = 500  # verdicts that are kept; the oldest go first
 OFTEN = 0.5  # seconds between two notes of how far a render is
 EQUAL = "equal to the byte"
+SAID = 3  # files that the verdict's one sentence names
 INTERRUPTED = "the renderer stopped while it was at work; ask for it again"
 
 
@@ -65,16 +66,19 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict in one sentence."""
+        return self.in_words(str)
+
+    def in_words(self, tell: Callable[[str], str]) -> str:
+        """The verdict in one sentence, each clause as `tell` says it: in another language perhaps."""
+        reasons = "; ".join(map(tell, self.reasons))
         if not self.rendered:
-            return f"it can not be rendered again: {'; '.join(self.reasons)}"
+            return tell(f"it can not be rendered again: {reasons}")
         if self.equal:
-            although = f", although {'; '.join(self.reasons)}" if self.reasons else ""
-            return EQUAL + although + "".join(f"; but {told}" for told in self.changed)
-        others = [f"{file.name}: {file.told}" for file in self.files if not file.equal]
-        return (
-            f"{'; '.join(others[:3])}{f'; and {len(others) - 3} more' if len(others) > 3 else ''}. Why: "
-            + "; ".join(self.reasons)
-        )
+            begin = tell(f"equal to the byte, although {reasons}") if reasons else tell(EQUAL)
+            return "; ".join([begin, *(tell(f"but {tell(told)}") for told in self.changed)])
+        others = [f"{file.name}: {tell(file.told)}" for file in self.files if not file.equal]
+        more = [tell(f"and {len(others) - SAID} more")] if len(others) > SAID else []
+        return f"{'; '.join([*others[:SAID], *more])}. {tell('Why')}: {reasons}"
 
 
 @dataclass(frozen=True)
