@@ -64,6 +64,9 @@ def check(job: Job, description: Description) -> tuple[Description, list[dict[st
         if field[0] != "a":
             _check_part(job, field, file)
         about = file.about
+        if about and description.vocabulary is not None:
+            words = dict.fromkeys((*description.vocabulary, *about.words))
+            description = replace(description, house={**description.house, "vocabulary": list(words)})
         told.append({
             "field": field,
             "path": use.path,

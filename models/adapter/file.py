@@ -113,6 +113,11 @@ def locate(text: str) -> Path:
     return FOLDER / f"{text}{SUFFIX}" if is_name(text) else Path(text).expanduser()
 
 
+def names() -> list[str]:
+    """Names of what lies in the folder of adapters; nothing is opened."""
+    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}") if is_name(path.stem))
+
+
 def read(path: Path) -> AdapterFile:
     """What the adapter at `path` is; its weights are not loaded.
 
@@ -124,10 +129,8 @@ def read(path: Path) -> AdapterFile:
         ours, stock = (json.loads(header.get(entry, "{}")) for entry in (OURS, STOCK))
         assert isinstance(ours, dict) and isinstance(stock, dict)
         kind = _kind(path, ours, shapes)
-        about = None
-        if ours:
-            told = {**ours["about"], "words": tuple(ours["about"]["words"])}
-            about = About(**told)
+        about = About(**{**ours["about"], "words": tuple(ours["about"]["words"])}) if ours else None
+        assert about is None or all(type(text) is str for text in (about.checkpoint, about.base, *about.words))
         file = AdapterFile(
             path,
             kind,
