@@ -126,23 +126,19 @@ def read(path: Path) -> AdapterFile:
     """
     shapes, header = _header(path)
     try:
-        ours, stock = (json.loads(header.get(entry, "{}")) for entry in (OURS, STOCK))
-        assert isinstance(ours, dict) and isinstance(stock, dict)
-        kind = _kind(path, ours, shapes)
-        about = About(**{**ours["about"], "words": tuple(ours["about"]["words"])}) if ours else None
-        assert about is None or all(type(text) is str for text in (about.checkpoint, about.base, *about.words))
+        ours, stock = (dict(json.loads(header.get(entry, "{}"))) for entry in (OURS, STOCK))
         file = AdapterFile(
             path,
-            kind,
+            _kind(path, ours, shapes),
             shapes,
-            about,
+            _about(**ours["about"]) if ours else None,
             alpha=_number(stock.get("transformer.lora_alpha")),
             root=stock.get("transformer.use_rslora") is True,
             branch=dict(ours.get("branch", {})),
         )
-    except (AssertionError, KeyError, TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, AdapterError):
-            raise
+    except AdapterError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise AdapterError(f"{path}: what its header says about itself can not be read; it is damaged") from None
     if stock.get("transformer.alpha_pattern"):
         raise AdapterError(f"{path}: expected one alpha for all layers, got one for each; save it with one")
@@ -150,8 +146,8 @@ def read(path: Path) -> AdapterFile:
     return file
 
 
-def load(file: AdapterFile, device: Any = "cpu", dtype: Any = None) -> dict[str, Tensor]:
-    """The tensors of an adapter, in float32 where `dtype` is None.
+def load(file: AdapterFile, device: Any = "cpu") -> dict[str, Tensor]:
+    """The tensors of an adapter, in float32.
 
     Raises:
         AdapterError: the file can no longer be read, or has values that are no numbers.
@@ -169,7 +165,7 @@ def load(file: AdapterFile, device: Any = "cpu", dtype: Any = None) -> dict[str,
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise AdapterError(f"{file.path}: {name} has values that are no numbers; the training went wrong")
-    return {name: tensor.to(device, dtype or torch.float32) for name, tensor in tensors.items()}
+    return {name: tensor.to(device, torch.float32) for name, tensor in tensors.items()}
 
 
 def write(
@@ -290,6 +286,17 @@ def _kind(path: Path, ours: Mapping[str, Any], shapes: Mapping[str, Shape]) -> K
             "load it in stock diffusers and save it again from there"
         )
     raise AdapterError(f"{path}: expected an adapter, got other weights; `model:` takes whole checkpoints")
+
+
+def _about(checkpoint: object, base: object, words: object, steps: object) -> About:
+    """What a header says of the training.
+
+    Raises:
+        TypeError: it says something else.
+    """
+    if not (isinstance(checkpoint, str) and isinstance(base, str) and isinstance(words, list) and type(steps) is int):
+        raise TypeError
+    return About(checkpoint, base, tuple(map(str, words)), steps)
 
 
 def _check_parts(file: AdapterFile) -> None:
