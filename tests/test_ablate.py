@@ -175,6 +175,7 @@ def test_null_takes_a_field_away() -> None:
         ({"variants": {"x": {"transformer": {"widht": 3}}}}, "transformer.widht: unknown key"),
         ({"variants": {"x": {"transformer": {"tasks": {"video": 1.0}}}}}, "expected the task picture"),
         ({"variants": {"x": {"transformer": None}}}, "transformer: is missing"),
+        ({"variants": {"x": {"transformer": {"loop": {"steps": 3}}}}}, "more than 3 steps, got 3"),
         ({"variants": {"x": {"mixture": {"related": 0}}}}, "expected mixture.related above 0"),
     ],
 )

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from models.checkpoint import describe
 from models.codec import Codec
+from tests.test_help import HEAVY, loaded_by
 from tests.tiny import LOOP, tiny_stage
 from training.accelerators import (
     Accelerators,
@@ -297,6 +298,10 @@ def test_run_files_of_before_compute_what_they_did(tmp_path: Path, monkeypatch: 
 def test_accelerators_that_can_not_be_are_refused(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         FlowConfig(loop=LOOP, **fields)
+
+
+def test_accelerators_are_read_without_torch() -> None:
+    assert loaded_by("import training.accelerators") & HEAVY == set()
 
 
 def test_the_page_has_every_accelerator_and_every_field() -> None:

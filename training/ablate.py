@@ -99,7 +99,7 @@ def ablate(path: Path | str, *, device: str = "auto", say: Callable[[str], None]
                     break
                 continue
             cells[name][seed] = cell
-            budget = budget or cell["seconds"]
+            budget = cell["seconds"] if budget is None else budget
     cuda = device != "cpu" and torch.cuda.is_available()
     report = {
         "ablation": ablation.model_dump(mode="json"),
@@ -150,6 +150,8 @@ def read_ablation(path: Path) -> tuple[Ablation, dict[str, RunConfig]]:
             raise Refused(file, 0, f"variants.{name}", f"makes no run, {told}") from None
         if not runs[name].transformer.tasks.get("picture"):
             raise Refused(file, 0, f"variants.{name}", "expected the task picture, which is what is measured; add it")
+        if (steps := runs[name].transformer.loop.steps) <= UNTIMED:
+            raise Refused(file, 0, f"variants.{name}", f"expected more than {UNTIMED} steps, got {steps}; give more")
     for checkpoint in {ablation.autoencoder, *(run.start_from for run in runs.values() if run.start_from)}:
         try:
             describe(checkpoint)
