@@ -64,6 +64,9 @@ def check(job: Job, description: Description) -> tuple[Description, list[dict[st
         if field[0] != "a":
             _check_part(job, field, file)
         about = file.about
+        if about and description.vocabulary is not None:
+            words = dict.fromkeys((*description.vocabulary, *" ".join(about.words).lower().split()))
+            description = replace(description, house={**description.house, "vocabulary": list(words)})
         told.append({
             "field": field,
             "path": use.path,
@@ -170,7 +173,7 @@ def at_work(job: Job, checkpoint: Checkpoint) -> Iterator[Checkpoint]:
     for path, field in asked.items():
         file = _read(field, path)
         try:
-            tensors = load(file, checkpoint.device, transformer.dtype)
+            tensors = load(file, checkpoint.device)
         except AdapterError as error:
             raise Refusal(field, on_one_line(str(error))) from None
         if file.kind == "siamese":

@@ -56,11 +56,12 @@ def predict(model: MMDiT, plan: TokenPlan = STORY, siamese: SiameseBranch | None
     generator = torch.Generator().manual_seed(1)
     noisy = torch.randn(1, plan.tokens - plan.context_tokens, 4, generator=generator)
     context = torch.randn(1, plan.context_tokens, 12, generator=generator)
+    noisy, context, time = (x.to(model.dtype) for x in (noisy, context, torch.full((2,), 0.7)))
     boxes = None
     if siamese is not None:
         features = torch.randn(2, 1, 12, generator=generator)
         boxes = Layout(siamese, torch.tensor([[[0.0, 0.0, 0.5, 0.5]]] * 2), features, torch.ones(2, 1).bool())
-    out = model(noisy.expand(2, -1, -1), context.expand(2, -1, -1), torch.full((2,), 0.7), plan=plan, siamese=boxes)
+    out = model(noisy.expand(2, -1, -1), context.expand(2, -1, -1), time, plan=plan, siamese=boxes)
     sample: Tensor = out.sample[:1]
     return sample
 
@@ -304,6 +305,17 @@ def test_weight_one_is_the_adapter_and_weight_zero_is_none(config: AdapterConfig
         half = predict(model)
         assert torch.equal(predict(model, acting(STORY, a=0.5)), half) and not torch.equal(half, whole)
     assert not torch.equal(whole, plain)
+
+
+@pytest.mark.parametrize("config", SMALL, ids=name)
+def test_a_model_in_bfloat16_stays_in_it(config: AdapterConfig, tmp_path: Path) -> None:
+    model, path = transformer(), kept(config, tmp_path)
+    with Blend(model, {"a": deltas(path, model)}):
+        exact = predict(model, acting(STORY, a=0.3))
+    rough = transformer().bfloat16()
+    with Blend(rough, {"a": deltas(path, rough)}):
+        found = predict(rough, acting(STORY, a=0.3))
+    assert found.dtype == torch.bfloat16 and (found.float() - exact).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("config", SMALL, ids=name)

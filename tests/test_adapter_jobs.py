@@ -248,6 +248,13 @@ def test_the_record_tells_each_adapter(tiny: Path, shelf: Mapping[str, str], eng
     assert "adapters" not in draw(engine, job(tiny, TEXT))[0].record["resolved"]
 
 
+def test_what_an_adapter_was_trained_on_is_no_stranger(tiny: Path, shelf: Mapping[str, str], engine: Engine) -> None:
+    assert "'snarf'" in engine.check(job(tiny, TEXT, prompt="a red snarf")).warnings[0]
+    assert engine.check(job(tiny, TEXT, prompt="a red snarf", adapters=[{"path": shelf["lora"]}])).warnings == []
+    other = engine.check(job(tiny, TEXT, prompt="a red gnome", adapters=[{"path": shelf["lora"]}])).warnings
+    assert "'gnome'" in other[0]
+
+
 def test_a_job_without_adapters_is_told_as_before_there_were_any(tiny: Path) -> None:
     for base in (TEXT, SCENES, LAYOUT, LAYERED):
         assert "adapters" not in json.dumps(recipe(job(tiny, base)))

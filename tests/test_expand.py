@@ -17,7 +17,7 @@ from pipelines.expansion.expand import draw, escape, parse_template, rows
 from pipelines.expansion.fieldpath import NUMBERS, place_of, value_at, with_value
 from pipelines.expansion.wildcards import Wildcards
 from pipelines.files.jobfile import read_jobs
-from pipelines.job import KINDS, ScenePart, parse
+from pipelines.job import KINDS, AdapterUse, ScenePart, parse
 from pipelines.refusal import Refusal, Refused, field_of
 from tests.fakes import FakeEngine, groups
 
@@ -282,7 +282,7 @@ def test_every_expanded_row_is_a_job(prompt: tuple[str, list[str]], negative: tu
 
 
 def test_every_number_field_of_the_schema_can_be_a_range() -> None:
-    models = [*KINDS.values(), ScenePart]
+    models = [*KINDS.values(), ScenePart, AdapterUse]
     numbers = {
         name
         for model in models
@@ -304,7 +304,7 @@ def test_a_field_path_reads_back_and_what_is_set_there_is_found(place: list[Any]
         assert value_at(values, whole) == value and values["other"] == 1
 
 
-@pytest.mark.parametrize("text", ["", "a b", "[0]", "a..b", "a.", "a[", "a[-1]", "a" * 101, "a.b.c.d.e", "é"])
+@pytest.mark.parametrize("text", ["", "a b", "[0]", "a..b", "a.", "a[", "a[-1]", "a" * 101, "a.b.c.d.e.f", "é"])
 def test_what_is_no_field_path_is_refused(text: str) -> None:
     with pytest.raises(Refusal, match="expected a field such as"):
         place_of(text)

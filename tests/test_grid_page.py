@@ -128,6 +128,10 @@ SECRET = "/etc/passwd"
             ("layers", f"[[{{box: [0, 0, 1, 1], source: {SECRET}}}]]"),
         ),
         ("task: layered\nprompt: a\nlayers: [{box: [0, 0, 1, 1]}]", ("layers[0].source", f"[{SECRET}]")),
+        (f"{BASE}\nadapters: [{{path: {SECRET}}}]", ("seed", "1, 2")),
+        (f"{BASE}\nadapters: [{{path: 'upload:x'}}]", ("seed", "1, 2")),
+        (f"{BASE}\nadapters: [{{path: ink}}]", ("adapters[0].path", f"[{SECRET}]")),
+        (f"task: scenes\nscenes: [{{prompt: a, adapters: [{{path: {SECRET}}}]}}]", ("seed", "1, 2")),
     ],
 )
 def test_no_path_comes_from_the_page(studio: Studio, base: str, axis: tuple[str, str]) -> None:

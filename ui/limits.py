@@ -37,6 +37,8 @@ def _job() -> Rows:
     yield "seed", f"0 to {job.MAX_SEED}"
     yield "a prompt", f"{job.MAX_WORDS:,} words, {job.MAX_CHARACTERS:,} characters"
     yield "scenes, boxes or layers", f"{job.MAX_PARTS}"
+    yield "adapters of a job, and of each scene, box or layer", f"{job.MAX_ADAPTERS}"
+    yield "an adapter's weight", f"{-job.MAX_WEIGHT:g} to {job.MAX_WEIGHT:g}"
     yield "a path", f"{job.MAX_PATH:,} characters"
     yield "a name", f"{job.MAX_NAME} characters, {job.MAX_NAME_BYTES} bytes"
 

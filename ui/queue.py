@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.files.record import adapters_named
 from pipelines.queue.queue import MOST_PRIORITY, Queue, Row
 from ui.desk import Desk
 from ui.queuelist import drawn, movable
@@ -103,6 +104,8 @@ def not_editable(row: Row | None, tabs: Sequence[str]) -> str:
         return say("queue.gone")
     if row.state not in ("queued", "paused"):
         return say("queue.late", number=row.number, state=of("state", row.state))
+    if any("." in field for field, _ in adapters_named(row.job)):
+        return say("queue.adapters", number=row.number)
     return "" if kind(row.job) in tabs else say("queue.no_tab", number=row.number)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.files.record import adapters_named
 from pipelines.history.restore import PARTS, Mode, restore, use
 from pipelines.refusal import Refusal
 from ui.choice import continued, video_at
@@ -175,6 +176,7 @@ class WayBack:
         except Refusal as refusal:
             return self._nothing(refused(refusal))
         tab, notes = kind(found.job), [*found.notes]
+        notes += [f"{field}: {say('restored.adapters')}" for field, _ in adapters_named(found.job) if "." in field]
         desk = next((desk for desk in self._desks if desk.form.kind == tab), None)
         if desk is None:
             return self.say(say("restored.no_tab", name=name, task=tab))

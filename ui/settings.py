@@ -11,6 +11,7 @@ import gradio as gr
 from pipelines.job import DEFAULT_FPS, MAX_CHARACTERS, MAX_FPS, SIDE_STEP
 from pipelines.refusal import Refusal
 from pipelines.shelf.shelf import Shelf
+from ui import adapters
 from ui.fields import Form, defaults, label_of, whole
 from ui.words import counted, say
 
@@ -141,6 +142,7 @@ def more(form: Form) -> None:
     form.add("scheduler", scheduler, deep=True)
     model = gr.Dropdown((MODEL,), value=MODEL, label=say("field.model"), elem_id=f"{form.kind}-model")
     form.add("model", model, deep=True)
+    adapters.field(form)
 
 
 def shelve(form: Form, shelf: Shelf) -> None:

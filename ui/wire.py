@@ -79,6 +79,8 @@ def _model(desk: Desk) -> Any:
 
 
 def _path(studio: Studio, field: str, name: str) -> str:
+    if "adapters[" in field:
+        raise Refusal(field, say("wire.no_adapter", got=shown(name)))
     try:
         if name.startswith(UPLOAD):
             return studio.uploads.path(name.removeprefix(UPLOAD))

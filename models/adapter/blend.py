@@ -74,7 +74,7 @@ class Blend:
             return
         if kwargs.get("keep") is not None:
             raise ValueError("a plan with weights of adapters can not be thinned; take deferred masking off")
-        self._weights = _spread(self._plan, next(transformer.parameters()))
+        self._weights = _spread(self._plan, next(transformer.parameters()).device)
 
     def _weight(self, name: str, stream: Stream) -> Weight:
         told = self._weights.get(name)
@@ -122,18 +122,17 @@ def _prompts(plan: TokenPlan) -> list[int]:
     return [len(segment) for segment in plan.segments if segment.kind == "prompt"]
 
 
-def _spread(plan: TokenPlan, like: Tensor) -> Mapping[str, Mapping[Stream, Weight]]:
+def _spread(plan: TokenPlan, device: torch.device) -> Mapping[str, Mapping[Stream, Weight]]:
     """The weights of a plan for each stream and in its order; kept with the plan.
 
     An adapter without one weight for all tokens has none for what they share: see `AdapterFile.shared`.
     """
     kept = plan.__dict__.setdefault("_adapter_weights", {})
-    key = (str(like.device), like.dtype)
-    if key not in kept:
-        program = compile_plan(plan, like.device)
-        kept[key] = found = {}
+    if str(device) not in kept:
+        program = compile_plan(plan, device)
+        kept[str(device)] = found = {}
         for name, own in plan.adapters.items():
-            asked = torch.tensor(own, dtype=like.dtype, device=like.device)[:, None]
+            asked = torch.tensor(own, dtype=torch.float32, device=device)[:, None]
             context, picture = asked[: plan.context_tokens], asked[plan.context_tokens :]
             ordered: dict[Stream, Tensor] = {
                 "joint": asked[program.order],
@@ -145,7 +144,7 @@ def _spread(plan: TokenPlan, like: Tensor) -> Mapping[str, Mapping[Stream, Weigh
             found[name] = {stream: _simplest(weight) for stream, weight in ordered.items()}
             if isinstance(whole := found[name]["joint"], float):
                 found[name]["shared"] = whole
-    spread: Mapping[str, Mapping[Stream, Weight]] = kept[key]
+    spread: Mapping[str, Mapping[Stream, Weight]] = kept[str(device)]
     return spread
 
 

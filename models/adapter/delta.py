@@ -135,10 +135,11 @@ def deltas_of(file: AdapterFile, tensors: Mapping[str, Tensor], transformer: nn.
             )
             found[module] = delta.requires_grad_(False)
             continue
-        low = LowRank(tensors[f"{own}.lora_A.weight"], tensors[f"{own}.lora_B.weight"], file.scale(module))
+        a, b, scale = tensors[f"{own}.lora_A.weight"], tensors[f"{own}.lora_B.weight"], file.scale(module)
+        low = LowRank(a.to(layer.weight), b.to(layer.weight), scale)
         found[module] = low
         if file.kind == "dora":
-            length = torch.linalg.norm(layer.weight + low.scale * (low.b @ low.a).to(layer.weight), dim=1)
-            ratio = tensors[f"{own}.lora_magnitude_vector"] / length
-            found[module] = Directed(low, ratio, layer.bias)
+            # In float32: that of bfloat16 can not tell a ratio of 1.001 from 1.
+            length = torch.linalg.norm(layer.weight.float() + scale * (b @ a), dim=1)
+            found[module] = Directed(low, tensors[f"{own}.lora_magnitude_vector"] / length, layer.bias)
     return Deltas(found)

@@ -113,6 +113,11 @@ def locate(text: str) -> Path:
     return FOLDER / f"{text}{SUFFIX}" if is_name(text) else Path(text).expanduser()
 
 
+def names() -> list[str]:
+    """Names of what lies in the folder of adapters; nothing is opened."""
+    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}") if is_name(path.stem))
+
+
 def read(path: Path) -> AdapterFile:
     """What the adapter at `path` is; its weights are not loaded.
 
@@ -121,25 +126,19 @@ def read(path: Path) -> AdapterFile:
     """
     shapes, header = _header(path)
     try:
-        ours, stock = (json.loads(header.get(entry, "{}")) for entry in (OURS, STOCK))
-        assert isinstance(ours, dict) and isinstance(stock, dict)
-        kind = _kind(path, ours, shapes)
-        about = None
-        if ours:
-            told = {**ours["about"], "words": tuple(ours["about"]["words"])}
-            about = About(**told)
+        ours, stock = (dict(json.loads(header.get(entry, "{}"))) for entry in (OURS, STOCK))
         file = AdapterFile(
             path,
-            kind,
+            _kind(path, ours, shapes),
             shapes,
-            about,
+            _about(**ours["about"]) if ours else None,
             alpha=_number(stock.get("transformer.lora_alpha")),
             root=stock.get("transformer.use_rslora") is True,
             branch=dict(ours.get("branch", {})),
         )
-    except (AssertionError, KeyError, TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, AdapterError):
-            raise
+    except AdapterError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise AdapterError(f"{path}: what its header says about itself can not be read; it is damaged") from None
     if stock.get("transformer.alpha_pattern"):
         raise AdapterError(f"{path}: expected one alpha for all layers, got one for each; save it with one")
@@ -147,8 +146,8 @@ def read(path: Path) -> AdapterFile:
     return file
 
 
-def load(file: AdapterFile, device: Any = "cpu", dtype: Any = None) -> dict[str, Tensor]:
-    """The tensors of an adapter, in float32 where `dtype` is None.
+def load(file: AdapterFile, device: Any = "cpu") -> dict[str, Tensor]:
+    """The tensors of an adapter, in float32.
 
     Raises:
         AdapterError: the file can no longer be read, or has values that are no numbers.
@@ -166,7 +165,7 @@ def load(file: AdapterFile, device: Any = "cpu", dtype: Any = None) -> dict[str,
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise AdapterError(f"{file.path}: {name} has values that are no numbers; the training went wrong")
-    return {name: tensor.to(device, dtype or torch.float32) for name, tensor in tensors.items()}
+    return {name: tensor.to(device, torch.float32) for name, tensor in tensors.items()}
 
 
 def write(
@@ -287,6 +286,17 @@ def _kind(path: Path, ours: Mapping[str, Any], shapes: Mapping[str, Shape]) -> K
             "load it in stock diffusers and save it again from there"
         )
     raise AdapterError(f"{path}: expected an adapter, got other weights; `model:` takes whole checkpoints")
+
+
+def _about(checkpoint: object, base: object, words: object, steps: object) -> About:
+    """What a header says of the training.
+
+    Raises:
+        TypeError: it says something else.
+    """
+    if not (isinstance(checkpoint, str) and isinstance(base, str) and isinstance(words, list) and type(steps) is int):
+        raise TypeError
+    return About(checkpoint, base, tuple(map(str, words)), steps)
 
 
 def _check_parts(file: AdapterFile) -> None:
