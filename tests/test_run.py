@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
 
 from models.adapter.file import check_fits, read
 from models.checkpoint import describe, load
 from pipelines.engine import Engine
+from pipelines.files.atomic import TEMPORARY
 from pipelines.job import parse
 from pipelines.layout import layout_plan, token_box
 from pipelines.refusal import Refusal
@@ -33,8 +35,10 @@ from training.run import checkpoints, optimizers
 from training.run.chance import noise, seed_of, times
 from training.run.config import LossConfig, StepsConfig
 from training.run.inputs import Batches, Inputs, Told, gathered
+from training.run.loop import Run
 from training.run.objective import Objective, weights
 from training.run.store import Store, fill, white
+from training.tune import read_tune
 
 Capture = pytest.CaptureFixture[str]
 
@@ -173,6 +177,29 @@ def test_a_run_that_only_keeps_what_it_knew_learns_nothing(tmp_path: Path, tiny:
     assert [row["loss"] for row in rows(tmp_path / "run")] == [0, 0]
 
 
+def test_in_mixed_precision_too_the_untrained_model_is_the_one_that_the_run_began_with(
+    tmp_path: Path, tiny: Path
+) -> None:
+    source = {"path": str(pictures(tmp_path / "pictures")), "prior": True}
+    config = read_tune(run_file(tmp_path, tiny, data={"sources": [source]}))
+    assert config is not None
+    run = Run(config, Dataset.open(config.data, config.loop.batch, config.seed), Accelerator(cpu=True))
+    inputs = Batches(run.store, config.loss, 1, 0, 1)[0]
+    assert isinstance(inputs, Inputs)
+    with run._autocast(), torch.no_grad():
+        before = run.objective.velocity(inputs)
+    with torch.no_grad():
+        for weight in run.learner.weights:
+            weight += 0.1 * torch.randn_like(weight)
+    with run._autocast():
+        losses = run.objective(inputs)
+        now = run.objective.velocity(inputs)
+    torch.testing.assert_close(losses, (now - before).square().mean((1, 2)))
+    assert losses.min() > 0
+    losses.sum().backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in run.learner.weights)
+
+
 def test_a_masks_whiteness_is_that_of_its_tokens() -> None:
     mask = np.zeros((32, 48), np.uint8)
     mask[:16, 16:24] = 255
@@ -236,6 +263,21 @@ def test_a_run_leaves_an_adapter_a_log_sheets_and_the_checkpoints_that_were_aske
         f"step-{step:08d}.png" for step in (0, 4, 5)
     ]
     assert Image.open(folder / "samples" / "step-00000004.png").size == (3 * 64, 2 * 64)
+
+
+def test_the_newest_and_the_best_checkpoints_stay_and_what_a_kill_left_goes(tmp_path: Path) -> None:
+    kept = checkpoints.Checkpoints(tmp_path, 2, quiet)
+    left = tmp_path / f"{TEMPORARY}0123.tmp"
+    left.mkdir()
+    for step in range(1, 7):
+        kept.save(step, {"weight": torch.full((2,), float(step))}, {"seconds": 0}, best=2 if step > 1 else None)
+    assert kept.steps() == [2, 5, 6] and not left.exists()
+    assert kept.read(2).tensors["weight"].tolist() == [2, 2]
+    (tmp_path / "state-00000006" / "note.json").write_text("{}")
+    newest = kept.newest()
+    assert newest is not None and newest.step == 5
+    kept.save(5, {"weight": torch.zeros(2)}, {"seconds": 0})
+    assert kept.steps() == [2, 5, 6], "a later one is a broken one, and takes no whole one's place"
 
 
 def test_the_same_held_out_loss_is_found_by_every_start(tmp_path: Path, tiny: Path) -> None:

@@ -176,8 +176,8 @@ class Run:
             self._look()
         while self.step < last and not stop:
             row, stop = self._one_step(batches, interrupts.asked)
-            recent.append(row)
             now = time.monotonic()
+            recent.append(row | {"took": now - began})
             self.seconds, began = self.seconds + now - began, now
             if self.step % self.config.log.every == 0 or self.step == last:
                 self._write(recent)
@@ -257,13 +257,12 @@ class Run:
             for name, value in row.items():
                 columns.setdefault(name, []).append(value)
         mean = {name: sum(values) / len(values) for name, values in columns.items()}
-        each = self.seconds / self.step
-        samples = mean.pop("samples")
+        samples, took = mean.pop("samples"), mean.pop("took")
         self.log.write({
             "step": self.step, "epoch": self.order.cursor(self.step * self.config.loop.accumulate).epoch,
             "lr": self.config.loop.lr * learning_rate(self.step - 1, self.config.loop), **mean,
-            "seconds": self.seconds, "samples_per_second": samples / max(each, 1e-9),
-            "minutes_left": (self.config.loop.steps - self.step) * each / 60,
+            "seconds": self.seconds, "samples_per_second": samples / max(took, 1e-9),
+            "minutes_left": (self.config.loop.steps - self.step) * took / 60,
         })  # fmt: skip
 
     def say(self, text: str) -> None:
