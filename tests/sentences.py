@@ -35,9 +35,9 @@ NO_PAGE = {
 # Calls that say something, and which of their arguments does.
 TELLING: dict[str, tuple[int | str, ...]] = {
     "Refusal": (1, "reason"), "Unwritable": (0,), "MediaError": (0,), "CheckpointError": (0,), "HistoryError": (0,),
-    "AdapterError": (0,), "QueueError": (0,), "BrokenScene": (0,), "Again": (2,), "Slot": (4, 5, "why"), "replace": ("why", "problem"),
+    "QueueError": (0,), "BrokenScene": (0,), "Again": (2,), "Slot": (4, 5, "why"), "replace": ("why", "problem"),
     "Verdict": ("reasons",), "End": ("problem",), "Shelved": (4,), "interrupted": (1,), "_leave": (4,), "tell": (0,),
-    "Restored": (1,),
+    "Restored": (1,), "AdapterError": (0,),
 }  # fmt: skip
 # Errors that say nothing on a page, and why.
 SILENT = {
