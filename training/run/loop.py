@@ -170,11 +170,12 @@ class Run:
         source = Batches(self.store, self.config.loss, loop.accumulate, self.step, last, **ranks)
         batches = iter(DataLoader(source, batch_size=None, num_workers=loop.workers))
         recent: list[dict[str, float]] = []
-        stop = False  # what all processes agreed on; a word to one of them is heard by all in the next step
+        # Several processes have to agree on a step: a word to one of them is heard by all in the next one.
+        alone, stop = self.accelerator.num_processes == 1, False
         saved = began = time.monotonic()
         if self.step == 0:
             self._look()
-        while self.step < last and not stop:
+        while self.step < last and not (interrupts.asked if alone else stop):
             row, stop = self._one_step(batches, interrupts.asked)
             now = time.monotonic()
             recent.append(row | {"took": now - began})
@@ -187,7 +188,8 @@ class Run:
             if (keep.every and self.step % keep.every == 0) or now - saved > keep.seconds:
                 self._save()
                 saved = time.monotonic()
-        interrupts.asked = stop
+        if not alone:
+            interrupts.asked = stop
         self._save()
         self._finish()
         return self.step >= loop.steps
