@@ -13,6 +13,7 @@ import yaml
 from pipelines.refusal import Refusal, kind_of
 
 MAX_DEPTH = 32
+LIBYAMLS_DEPTH = "exceeded maximum nesting depth"  # newer ones look ahead, and give up before we do
 
 
 def documents(text: str) -> Iterator[object]:
@@ -29,10 +30,16 @@ def documents(text: str) -> Iterator[object]:
             if isinstance(event, yaml.DocumentStartEvent):
                 yield builder.value(next(events), MAX_DEPTH)
     except yaml.MarkedYAMLError as error:
+        if error.problem == LIBYAMLS_DEPTH and error.problem_mark:
+            raise _too_deep(error.problem_mark.line + 1) from None
         line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise Refusal("", f"is not YAML: {error.problem or error.context}{line}") from None
     except yaml.YAMLError as error:
         raise Refusal("", f"is not YAML: {str(error).splitlines()[0]}") from None
+
+
+def _too_deep(line: int) -> Refusal:
+    return Refusal("", f"is nested deeper than {MAX_DEPTH} levels at line {line}; a job needs four")
 
 
 class _Builder:
@@ -49,7 +56,7 @@ class _Builder:
                 "", f"expected plain values, got the alias *{event.anchor} at line {line}; write the value out"
             )
         if depth == 0:
-            raise Refusal("", f"is nested deeper than {MAX_DEPTH} levels at line {line}; a job needs four")
+            raise _too_deep(line)
         if event.tag not in (None, "!"):
             raise Refusal("", f"expected plain values, got the tag {event.tag!r} at line {line}; leave it out")
         if isinstance(event, yaml.SequenceStartEvent):
