@@ -24,7 +24,7 @@ from ui.status import stage, waiting
 # The fields of the Text tab, in their order on the page.
 USUAL: dict[str, Any] = {
     "prompt": "a red circle", "negative": "", "width": 64, "height": 64, "steps": 3, "guidance": 2.0, "seed": 7,
-    "low": 0.0, "high": 1.0, "internal": 0, "scheduler": "euler", "model": "papercut",
+    "low": 0.0, "high": 1.0, "internal": 0, "scheduler": "euler", "model": "papercut", "adapters": "",
 }  # fmt: skip
 
 
