@@ -25,7 +25,7 @@ FORMS = [
     Form("video", *CLIP_HOME, (CLIP_FRAMES,)),
     Form("scenes", *CLIP_HOME, (5, 8, 4)),
     Form("layout", *HOME, boxes=BOXES, prompted=True, siamese=True),
-    Form("layout", *HOME, boxes=BOXES, siamese=True),
+    Form("layout", *HOME, siamese=True, own_boxes=8),
     Form("layered", *HOME, boxes=BOXES, prompted=True),
     Form("layered", *HOME, boxes=BOXES),
 ]
@@ -146,6 +146,30 @@ def test_of_a_layout_some_boxes_are_not_spoken_of_and_with_the_whole_none_is() -
     assert all(not any(sample.captions) for sample in samples if not sample.captions[0])
 
 
+def test_boxes_that_only_the_branch_is_told_of_differ_from_sample_to_sample() -> None:
+    made, form = stage(), FORMS[6]
+    made.source.form = lambda step: form  # type: ignore[method-assign]
+    batch = made.source.batch(form, list(range(32)), 0)
+    assert batch["boxes"].shape == (32, 8, 4) and batch["ids"].shape[0] == 32 * 9
+    assert len({sample.boxes for sample in draw(made, form)}) == 64
+    fewer = [sample for sample in draw(made, form) if len(sample.frames[0].things) < 8]
+    assert fewer, "eight boxes often find no room"
+    for sample in fewer:
+        there = len(sample.frames[0].things)
+        assert not any(sample.captions[1 + there :]) and len(sample.captions) == 9
+    tall = (batch["boxes"][..., 3] - batch["boxes"][..., 1])[batch["present"]]
+    assert tall.min() > 0, "what has no room is not present"
+
+
+def test_a_prompt_that_many_boxes_have_is_encoded_once_and_read_alike() -> None:
+    made = stage()
+    ids, mask = made.prompts.tokenize(["a red circle", "", "a blue star", "a red circle", "a blue star", "", "a"])
+    seen: list[int] = []
+    encode = made.prompts.encode
+    made.prompts.encode = lambda ids, mask: seen.append(len(ids)) or encode(ids, mask)  # type: ignore[method-assign,func-returns-value]
+    assert torch.allclose(made.told(ids, mask), encode(ids, mask), atol=1e-5) and seen == [4]
+
+
 def test_the_pieces_of_a_stack_compose_to_its_composite() -> None:
     made, form = stage(), FORMS[7]
     whole, *layers = made.source.pieces(draw(made, form, 8), form)
@@ -180,7 +204,8 @@ def test_every_task_trains_and_reports_its_own_loss() -> None:
         made.source.form = lambda step, form=form: form  # type: ignore[method-assign]
         losses = made(made.source(5))
         assert torch.isfinite(losses["total"])
-        assert {form.task, f"{form.task}_given"} & losses.keys()
+        name = "siamese" if form.own_boxes else form.task
+        assert {name, f"{name}_given"} & losses.keys()
 
 
 def test_dropped_tokens_of_a_story_train() -> None:

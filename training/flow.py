@@ -132,7 +132,7 @@ class FlowStage(Stage):
         keep = batch.get("keep")
         # Only the usual shapes are worth a compilation.
         with torch.compiler.set_stance("default" if form.home else "force_eager"):
-            features = self.prompts.encode(batch["ids"], batch["mask"]).unflatten(0, (len(clean), -1))  # [B, S, L, X]
+            features = self.told(batch["ids"], batch["mask"]).unflatten(0, (len(clean), -1))  # [B, S, L, X]
             prompts = (plan.context_tokens - form.speech) // self.config.prompt_tokens
             context = features[:, :prompts].flatten(1, 2)
             if self.speech is not None and form.speech:
@@ -158,7 +158,8 @@ class FlowStage(Stage):
         main = each.mean()
         losses = {"total": main, "main": main}
         whole = made.all(1)
-        for name, chosen in ((form.task, whole), (f"{form.task}_given", ~whole)):
+        task = "siamese" if form.own_boxes else form.task
+        for name, chosen in ((task, whole), (f"{task}_given", ~whole)):
             if chosen.any():
                 losses[name] = each[chosen].mean().detach()
         labels = batch.get("labels")
@@ -170,6 +171,11 @@ class FlowStage(Stage):
                 losses[one.term] = loss
                 losses["total"] = losses["total"] + one.weight * loss
         return losses
+
+    def told(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[B * S, L, X] features of all prompts. Boxes are told the same few dozen things: each is encoded once."""
+        both, place = torch.unique(torch.stack([ids, mask.to(ids)], 1), dim=0, return_inverse=True)
+        return self.prompts.encode(both[:, 0], both[:, 1])[place]
 
     def heard(self, speech: SpeechEncoder, batch: dict[str, Any]) -> Tensor:
         """[B, F * G, X] speech tokens; null tokens of the samples that hear nothing."""

@@ -54,6 +54,8 @@ class Form:
         lengths: frames of each scene.
         boxes: of a layout or of layers, in tokens.
         prompted: whether the plan has a prompt for each box.
+        own_boxes: of a layout that the siamese branch alone is told of, how many boxes a sample has, or fewer where no
+            room is left. They are not in the plan, so each sample has its own.
         siamese: whether a layout's boxes go through the siamese branch.
         region: of speech, what is made in frames and shown by references, in tokens; for a portrait all.
         references: of speech, how many.
@@ -67,6 +69,7 @@ class Form:
     boxes: tuple[TokenBox, ...] = ()
     prompted: bool = False
     siamese: bool = False
+    own_boxes: int = 0
     region: Rectangle = (0, 0, 0, 0)
     references: int = 0
     per_frame: int = 0
@@ -107,14 +110,19 @@ class Form:
         """Speech tokens of the context stream."""
         return sum(self.lengths) * self.per_frame
 
+    def context(self, prompt_tokens: int) -> int:
+        """Tokens of the context stream."""
+        told = len(self.lengths) + (len(self.boxes) if self.prompted else 0)
+        return told * prompt_tokens + self.speech
+
     @property
     def prompts(self) -> int:
         """Captions of a sample: one a scene, or one for the whole and one a box."""
-        return len(self.lengths) + (len(self.boxes) if self.prompted or self.siamese else 0)
+        return len(self.lengths) + self.own_boxes + (len(self.boxes) if self.prompted or self.siamese else 0)
 
     @property
     def home(self) -> bool:
-        """Whether this is the shape that most batches of the task have: worth a compilation and a place in a store."""
+        """Whether this is the shape that most batches of the task have, which is worth a compilation."""
         if self.task in ("video", "scenes"):
             return (self.h, self.w) == CLIP_HOME and set(self.lengths) == {CLIP_FRAMES} and len(self.lengths) < 4
         if self.task in SPOKEN:
@@ -126,6 +134,8 @@ class Form:
         if self.task == "scenes":
             return scenes_plan(prompt_tokens, self.h, self.w, self.lengths)
         if self.task == "layout":
+            if self.own_boxes:
+                return text_plan(prompt_tokens, self.h, self.w)
             return layout_plan(prompt_tokens, self.h, self.w, self.boxes, placed=True, regional=self.prompted)
         if self.task == "layered":
             every = (self.prompted,) * len(self.boxes)
@@ -167,10 +177,17 @@ def form_of(config: FlowConfig, seed: int, step: int) -> Form:
 
 
 def _arranged(task: Task, rng: random.Random) -> Form:
-    """A form of its own for nearly every step: samples of a batch share the grid's boxes and little else."""
-    overlap = rng.random() < 0.5
-    boxes = token_boxes(rng, *HOME, rng.choice(COUNTS), overlap)
+    """Where boxes are in the plan, a form of its own for nearly every step: samples share its boxes and little else."""
+    count = rng.choice(COUNTS)
+    boxes = drawn_boxes(rng, count)
     if task == "layered":
         return Form(task, *HOME, boxes=boxes, prompted=rng.random() < 0.5)
     prompted, siamese = rng.choice(MECHANISMS)
+    if not prompted:
+        return Form(task, *HOME, siamese=siamese, own_boxes=count)
     return Form(task, *HOME, boxes=boxes, prompted=prompted, siamese=siamese)
+
+
+def drawn_boxes(rng: random.Random, count: int) -> tuple[TokenBox, ...]:
+    """At most `count` boxes of one layout or stack, half of the times some over others."""
+    return token_boxes(rng, *HOME, count, overlap=rng.random() < 0.5)

@@ -25,7 +25,7 @@ from .accelerators import Accelerator
 from .arrangement import Box, contradicted, fill, global_prompt, named, overlapping, shaken, within
 from .chance import generator
 from .config import FlowConfig
-from .forms import FPS, SPOKEN, Form, form_of
+from .forms import FPS, SPOKEN, Form, drawn_boxes, form_of
 from .masks import Mask, clip_mask, hole, layer_mask, picture_mask
 from .papercut import Scene, Thing, World, frames_of, render
 from .portrait import Portrait
@@ -97,7 +97,7 @@ class Samples:
             speaks.
         """
         form = self.form(step)
-        context = form.prompts * self.config.prompt_tokens + form.speech
+        context = form.context(self.config.prompt_tokens)
         count = max(1, round(self.config.loop.batch * 88 / (form.tokens + context)))
         return self.batch(form, self.indices(step, count), step)
 
@@ -168,7 +168,7 @@ class Samples:
 
     def store(self, form: Form) -> TokenStore | None:
         """The store of a form, where the run keeps one."""
-        if not (self.config.pool and self.scratch and form.home):
+        if not (self.config.pool and self.scratch and form.home) or form.own_boxes:
             return None
         if form not in self.stores:
             labels = len(self.names) if self.labelled and form.task in STORED_LABELS else 0
@@ -188,7 +188,7 @@ class Samples:
         short = min(form.h, form.w)
         aspect = (form.w / short, form.h / short)
         tokens = form.tokens
-        if form.boxes:
+        if form.boxes or form.own_boxes:
             return self._of_boxes(form, index, rng, aspect)
         if form.task in SPOKEN:
             return self._spoken(form, index, rng)
@@ -229,11 +229,12 @@ class Samples:
     def _of_boxes(self, form: Form, index: int, rng: random.Random, aspect: tuple[float, float]) -> Sample:
         """A layout or a stack of layers: what fills the boxes, what is said of the whole and of each."""
         own = random.Random(f"{self.world.seed} {index} {form.boxes}")
+        grid = form.boxes or drawn_boxes(own, form.own_boxes)
         if form.task == "layered":
-            boxes = tuple(within(box, form.h, form.w) for box in form.boxes)
+            boxes = tuple(within(box, form.h, form.w) for box in grid)
         else:
-            boxes = tuple(shaken(own, box, form.h, form.w) for box in form.boxes)
-        scene = fill(own, self.world, boxes, overlapping(form.boxes), aspect)
+            boxes = tuple(shaken(own, box, form.h, form.w) for box in grid)
+        scene = fill(own, self.world, boxes, overlapping(grid), aspect)
         dice = rng.random()
         if dice < self.config.caption_drop:
             told = ""
@@ -246,6 +247,9 @@ class Samples:
             each = [""] * len(each)  # the unconditional half knows neither
         elif form.task == "layout":
             each = [caption if rng.random() >= self.config.box_drop else "" for caption in each]
+        if form.own_boxes:  # to one length; a box that nothing is told of is not there
+            each += [""] * (form.own_boxes - len(each))
+            boxes += ((0.0,) * 4,) * (form.own_boxes - len(boxes))
         given = np.zeros(form.tokens, bool)
         if form.task == "layered":
             given = layer_mask(rng, form.h * form.w, [(y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in form.boxes])
