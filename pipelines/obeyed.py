@@ -1,7 +1,8 @@
 """How well each box of a layout was obeyed, judged by the model itself: no parser, any checkpoint.
 
 After diffusion classifiers (2303.16203): the finished tokens are noised again, and what explains them is what the model
-predicts them better with. A box's prompt is compared with no prompt, and with the prompt of another box.
+predicts them better with. A box's prompt is compared with no prompt, and with the prompt of another box. The global
+prompt is left out of all of it: where it says what the boxes say, it would explain them first.
 Shape suffixes: B jobs, K boxes, N picture tokens, C numbers in a token, L tokens of a prompt, X width of its features.
 """
 
@@ -70,7 +71,7 @@ def judge(
     """For each job and each of its boxes `obeyed`, `rival` and `beats_rival`.
 
     `obeyed` is 1 - (error with the boxes' prompts) / (error with none), between -1 and 1: the share of what the model
-    could not foresee in the box from the global prompt that the box's prompt tells it. 0 is no better than no prompt.
+    could not foresee in the box without any prompt that the box's prompt tells it. 0 is no better than no prompt.
     `beats_rival` tells whether the box's own prompt explains it better than `rival`, the prompt of another box; both
     are None where no box has another prompt.
 
@@ -93,10 +94,10 @@ def judge(
 
     _, height, width, _ = (plan.positions[plan.context_tokens :].max(0) + 1).tolist()
     others = [rivals(row[1:]) for row in rows]
-    asked = [rows, [[row[0], *("" for _ in row[1:])] for row in rows]]
+    asked = [[["", *row[1:]] for row in rows], [[""] * len(row) for row in rows]]
     if any(rival is not None for found in others for rival in found):
         asked.append([
-            [row[0], *(prompt if i is None else row[1 + i] for prompt, i in zip(row[1:], found, strict=True))]
+            ["", *(prompt if i is None else row[1 + i] for prompt, i in zip(row[1:], found, strict=True))]
             for row, found in zip(rows, others, strict=True)
         ])  # fmt: skip
     contexts = [read(each).to(model.device, model.dtype) for each in asked]

@@ -141,13 +141,14 @@ def test_boxes_of_other_records_are_read_with_care(entries: object) -> None:
     assert whole == [Box([0, 0, 1, 1], "", None)]
 
 
-def test_a_box_that_was_not_obeyed_has_an_empty_meter() -> None:
-    entries = [{"box": [0, 0, 1, 1], "prompt": "a", "obeyed": score} for score in (-0.25, 7, float("nan"))]
+def test_a_box_that_was_obeyed_has_a_tick_and_another_a_question_mark() -> None:
+    entries = [{"box": [0, 0, 1, 1], "prompt": "a", "obeyed": score} for score in (-0.25, 7, float("nan"), 0.1)]
     entries[1] |= {"rival": "a <b>", "beats_rival": False}
     entries[2] |= {"rival": "a star", "beats_rival": True}
     drawn = obeyed({"boxes": entries})
     assert "rather “a &lt;b&gt;”" in drawn and "a star" not in drawn
-    assert "width: 0%" in drawn and "\u22120.25" in drawn and "width: 100%" in drawn and drawn.count("<em") == 2
+    assert drawn.count("doubtful") == 2 and drawn.count("\u2713") == 1 and "\u22120.25" in drawn
+    assert drawn.count("<em") == 3 and 'aria-label="obeyed 0.10"' in drawn
 
 
 STACK = {

@@ -411,6 +411,19 @@ def test_half_a_prompt_is_worth_what_it_explains() -> None:
     assert found["obeyed"] == 0, "the prompt is as far off as none"
 
 
+def test_what_the_global_prompt_says_takes_nothing_from_a_box() -> None:
+    asked: list[str] = []
+    boxes = ((0, 0, 2, 2),)
+
+    def read(rows):  # type: ignore[no-untyped-def]
+        asked.extend(row[0] for row in rows)
+        return torch.tensor([[VECTORS[text] for text in row] for row in rows])
+
+    clean, plan = torch.zeros(1, 16, 2), layout_plan(1, 4, 4, boxes, placed=True, regional=True)
+    judge(Literal(boxes, 4, clean), plan, clean, [3], [["whole", "a"]], read, boxes, lambda: True)  # type: ignore[arg-type]
+    assert asked and not any(asked)
+
+
 def test_what_two_prompts_explain_goes_to_the_better_one() -> None:
     first, second = judged(["a", "c"], [[1.2, 0.8], [1.2, 0.8]])
     assert not first["beats_rival"] and second["beats_rival"]

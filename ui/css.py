@@ -12,7 +12,7 @@ CSS = """
   --lift-small: 0 1px 1px rgba(92, 66, 32, 0.12), 0 5px 12px -5px rgba(92, 66, 32, 0.32);
   --sky: #d3e7ef; --sun: #f6cf3e; --cloud: #fffdf8; --far: #b0d688; --middle: #7cbf78; --near: #3a9d54;
   --title: #2c2723; --night: 0; --note: #fdf3d2; --note-edge: #e9cf72; --note-ink: #5c4708;
-  --bad: #fbe4e0; --bad-edge: #e9a7a0; --bad-ink: #7f1e21;
+  --good-ink: #246b3a; --bad: #fbe4e0; --bad-edge: #e9a7a0; --bad-ink: #7f1e21;
 }
 .dark {
   --sheet: #282536; --edge: rgba(255, 255, 255, 0.05); --mat: #312d42; --faint: #38334a;
@@ -20,7 +20,7 @@ CSS = """
   --lift-small: 0 1px 1px rgba(0, 0, 0, 0.35), 0 6px 14px -5px rgba(0, 0, 0, 0.6);
   --sky: #2c2b58; --sun: #efe8cf; --cloud: #3c3a70; --far: #3c4a68; --middle: #2f4656; --near: #23393f;
   --title: #f4eee2; --night: 1; --note: #40381f; --note-edge: #6b5b27; --note-ink: #f3dd95;
-  --bad: #4a2730; --bad-edge: #7c3b42; --bad-ink: #ffc9c3;
+  --good-ink: #a9dcb6; --bad: #4a2730; --bad-edge: #7c3b42; --bad-ink: #ffc9c3;
   /* The theme's greys are paper; by night they are the sky's. */
   --neutral-200: #3b374c; --neutral-600: #6a6484; --neutral-700: #454059; --neutral-800: #353147;
   --neutral-900: #282536; --neutral-950: #1d1b29;

@@ -37,8 +37,8 @@ CSS = (
 }
 .obeyed small { display: block; font: 12.5px/1.3 var(--font); color: var(--bad-ink); overflow: hidden;
   text-overflow: ellipsis; }
-.obeyed .meter { flex: none; width: 74px; height: 7px; border-radius: 4px; background: var(--faint); overflow: hidden; }
-.obeyed .meter u { display: block; height: 100%; border-radius: 4px; background-color: var(--tone); }
+.obeyed i { flex: none; font: 600 15px/1 var(--font); color: var(--good-ink); }
+.obeyed i.doubtful { color: var(--bad-ink); }
 .obeyed em {
   flex: none; min-width: 44px; text-align: right; font-style: normal; font-size: 13.5px;
   font-variant-numeric: tabular-nums; color: var(--body-text-color-subdued);
@@ -103,7 +103,7 @@ def obeyed(told: dict[str, Any]) -> str:
         return ""
     items = "".join(
         f'<li class="{tone(index)}"><b>{index + 1}</b><span title="{escape(box.words, quote=True)}">{escape(box.words)}'
-        f"{_instead(box.instead)}</span>{_score(box.obeyed)}</li>"
+        f"{_instead(box.instead)}</span>{_verdict(box)}</li>"
         for index, box in enumerate(boxes)
     )
     switch = f'<label class="lie"><input type="checkbox" class="show-boxes" checked>{say("boxes.show")}</label>'
@@ -119,15 +119,15 @@ def _instead(words: str) -> str:
     return f"<small>{escape(say('boxes.rather', words=words))}</small>" if words else ""
 
 
-def _score(score: float | None) -> str:
-    if score is None:
+def _verdict(box: Box) -> str:
+    """A tick where the box's own words explain it best, else a question mark, and the number."""
+    if box.obeyed is None:
         return ""
-    words = numerals(f"{min(max(score, -1.0), 1.0):.2f}").replace("-", "\u2212")
-    share = 100 * min(max(score, 0.0), 1.0)
-    return (
-        f'<span class="meter" aria-hidden="true"><u style="width: {share:.0f}%"></u></span>'
-        f'<em title="{say("boxes.obeyed")}" aria-label="{say("boxes.obeyed_by", score=words)}">{words}</em>'
-    )
+    words = numerals(f"{min(max(box.obeyed, -1.0), 1.0):.2f}").replace("-", "\u2212")
+    good = box.obeyed > 0 and not box.instead
+    mark = '<i aria-hidden="true">\u2713</i>' if good else '<i class="doubtful" aria-hidden="true">?</i>'
+    told = say("boxes.obeyed_by" if good else "boxes.doubtful", score=words)
+    return f'{mark}<em title="{say("boxes.obeyed")}" aria-label="{told}">{words}</em>'
 
 
 def _number(value: Any) -> float | None:
