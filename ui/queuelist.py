@@ -31,7 +31,7 @@ ICONS = {
 }  # fmt: skip
 
 CSS = """
-.queue [data-part="body"] { display: flex; flex-direction: column; gap: 22px; min-width: 0; }
+.queue [data-part="body"] > .watched { display: flex; flex-direction: column; gap: 22px; min-width: 0; }
 .queue .sr { position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%); }
 .queue h2 { margin: 0 0 6px; font: 600 19px/1.2 var(--serif); color: var(--body-text-color); }
 .queue .facts { justify-content: flex-start; margin: 0 0 14px; } .queue .facts dd { font: 600 22px/1.2 var(--serif); }
@@ -52,7 +52,9 @@ CSS = """
 .queue button[aria-disabled="true"] { opacity: 0.35; cursor: default; }
 .queue .sure { display: none; } .queue.asking .sure { display: flex; } .queue.asking [data-act="ask"] { display: none; }
 .queue .switch { display: flex; align-items: center; gap: 9px; margin-left: auto; font-size: 14.5px; cursor: pointer; }
-.queue .switch input { flex: none; width: 18px; height: 18px; margin: 0; accent-color: var(--color-accent); }
+.gradio-container .queue .switch input {
+  appearance: auto; flex: none; width: 18px; height: 18px; margin: 0; accent-color: var(--color-accent);
+}
 .queue .rows { list-style: none; margin: 0; padding: 0; }
 .queue .row {
   display: grid; grid-template-columns: 22px minmax(0, 1fr) auto; gap: 4px 12px; align-items: center; margin: 0;
