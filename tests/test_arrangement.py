@@ -24,7 +24,7 @@ from training.arrangement import (
     within,
 )
 from training.drawing import render
-from training.evaluate_layout import KINDS, evaluate_layout, layout_cases
+from training.evaluate_layout import KINDS, evaluate_autoencoder, evaluate_layout, layout_cases
 from training.papercut import World
 from training.renders import Settings
 from training.scene import SHAPES, Scene
@@ -97,6 +97,12 @@ def test_the_truth_of_a_layout_scores_nearly_full_marks_and_an_empty_picture_non
     assert scores.rates["ground"] == 1
     empty = evaluate_layout(lambda jobs: [truth(Scene((), case.scene.ground)) for case in cases], cases, PICTURES)
     assert empty.rates["boxes"] == 0 and empty.rates["exact"] == 0
+
+
+def test_the_autoencoder_alone_leaves_room_above_the_bars() -> None:
+    for kind, bar in (("apart", 0.8), ("overlapping", 0.7)):
+        cases = layout_cases(kind, 20, PICTURES, mechanism="both")  # type: ignore[arg-type]
+        assert bar < evaluate_autoencoder("papercut", cases, PICTURES).rates["boxes"] <= 1
 
 
 def test_things_of_the_wrong_boxes_do_not_count() -> None:

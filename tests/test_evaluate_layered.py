@@ -12,7 +12,14 @@ import torch
 
 from pipelines.estimate import Attachment, Rendered
 from training.drawing import render
-from training.evaluate_layered import KINDS, Case, compose, evaluate_layered, layered_cases
+from training.evaluate_layered import (
+    KINDS,
+    Case,
+    compose,
+    evaluate_autoencoder,
+    evaluate_layered,
+    layered_cases,
+)
 from training.pixels import Pixels
 from training.renders import Settings
 
@@ -46,6 +53,13 @@ def test_true_layers_score_full_marks(kind: str, tmp_path: Path) -> None:
     scores = evaluate_layered(lambda jobs: [rendered(case) for case in cases], cases, PICTURES)
     assert scores.rates["layers"] > 0.97 and scores.rates["alpha"] > 0.95
     assert all(scores.rates[name] == 1 for name in ("inside", "recomposed", "matches"))
+
+
+def test_the_autoencoder_alone_leaves_room_above_the_bar(tmp_path: Path) -> None:
+    cases = layered_cases("named", 8, PICTURES, tmp_path)
+    rates = evaluate_autoencoder("papercut", cases, PICTURES).rates
+    assert rates["layers"] > 0.85 and rates["psnr"] > 28
+    assert rates["inside"] == rates["recomposed"] == 1
 
 
 def test_each_fault_costs_its_own_rate(tmp_path: Path) -> None:

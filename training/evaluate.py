@@ -23,9 +23,11 @@ from models.checkpoint import describe
 from training.evaluate_clips import evaluate_autoencoder, evaluate_extensions, evaluate_scenes, evaluate_video
 from training.evaluate_dubbing import DUBBED, dubbing_cases, espeak, evaluate_dubbing, portrait_cases
 from training.evaluate_layered import KINDS as STACKS
+from training.evaluate_layered import evaluate_autoencoder as layers_through_autoencoder
 from training.evaluate_layered import evaluate_layered, layered_cases
 from training.evaluate_layout import KINDS as LAYOUTS
 from training.evaluate_layout import MECHANISMS, evaluate_layout, layout_cases
+from training.evaluate_layout import evaluate_autoencoder as layouts_through_autoencoder
 from training.evaluate_masked import KINDS, evaluate_masked, masked_cases
 from training.judging import ATTRIBUTES, judge
 from training.papercut import TWO, World, render
@@ -158,6 +160,9 @@ def _masked(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[s
 
 def _layouts(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
     """All kinds by both mechanisms together; boxes apart also by each alone, and by neither."""
+    for boxes in LAYOUTS[:2]:
+        cases = layout_cases(boxes, options.count, settings, options.world_seed, "both")
+        yield f"{boxes}, autoencoder alone", layouts_through_autoencoder(settings.model, cases, settings)
     runs: list[tuple[str, str | None]] = [(kind, "both") for kind in LAYOUTS]
     runs += [("apart", name) for name in MECHANISMS if name != "both"] + [("apart", None)]
     for kind, mechanism in runs:
@@ -169,12 +174,14 @@ def _layers(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[s
     for kind in STACKS:
         with tempfile.TemporaryDirectory() as folder:
             cases = layered_cases(kind, options.count, settings, Path(folder), options.world_seed)
+            if kind == "named":
+                yield "named, autoencoder alone", layers_through_autoencoder(settings.model, cases, settings)
             yield kind, evaluate_layered(through_engine(), cases, settings)
 
 
 def _dubbed(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
     """Every kind of sound with the warp and without it."""
-    warps = (True, False)
+    warps: tuple[bool, ...] = (True, False)
     if not (describe(settings.model).folder / "warp").is_dir():
         print(f"{settings.model} has no mouth warp: scored without one", flush=True)
         warps = (False,)

@@ -16,7 +16,7 @@ from pipelines.files.output import OutputFolder
 from training.clips import cuts, read_clip, read_story
 from training.judging import CLIP_ATTRIBUTES, ClipVerdict, StoryVerdict, judge_clip, judge_story
 from training.pixels import Pixels
-from training.renders import Render, Settings
+from training.renders import Render, Settings, through_autoencoder
 from training.scene import Scene, frames_of
 from training.scores import Failure, Scores, tiled
 
@@ -125,20 +125,17 @@ def evaluate_autoencoder(checkpoint: str, clips: Sequence[Scene], settings: Sett
     """Score true clips that went through a checkpoint's autoencoder: no transformer can draw better ones."""
     import torch
 
-    from pipelines.engine import Engine
     from pipelines.estimate import Rendered
     from pipelines.job import Job
 
-    codec = Engine("cpu").checkpoint(checkpoint).codec
-    width, height = settings.size
+    there_and_back = through_autoencoder(checkpoint)
 
-    @torch.no_grad()
     def render(jobs: Sequence[Job]) -> list[Rendered]:
         found = []
         for scene in clips:
             truth = torch.from_numpy(settings.draw(frames_of(scene, settings.frames, settings.fps)))
             opaque = torch.cat([truth, torch.full_like(truth[..., :1], 255)], -1).permute(0, 3, 1, 2).float() / 255
-            frames = codec.decode(codec.encode(opaque), height, width)[:, 0, :3].clamp(0, 1)
+            frames = there_and_back(opaque)[:, :3]
             found.append(Rendered((frames * 255).round().byte().permute(0, 2, 3, 1).numpy(), {}))
         return found
 

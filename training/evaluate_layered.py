@@ -11,23 +11,27 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 
-from pipelines.estimate import Rendered
+from pipelines.estimate import Attachment, Rendered
 from pipelines.job import Job
 from pipelines.layered import cover
 from training.arrangement import LOOSE, Box, TokenBox, fill, global_prompt, named, unseen_grids, within
 from training.drawing import DISTANCES
+from training.drawing import render as draw
 from training.fitting import Seen
 from training.papercut import World
 from training.parser import read
 from training.pixels import Mask, Pixels
-from training.renders import Render, Settings
+from training.renders import Render, Settings, through_autoencoder
 from training.scene import COLOURS, Scene
 from training.scores import Failure, Scores, tiled
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Kind = Literal["named", "anonymous", "taken apart"]
 KINDS: tuple[Kind, ...] = ("named", "anonymous", "taken apart")
@@ -147,6 +151,40 @@ def evaluate_layered(render: Render, cases: Sequence[Case], settings: Settings) 
         "psnr": float(np.mean(decibels)) if decibels else 0.0,
     }
     return Scores(len(cases), rates, tuple(failures))
+
+
+def evaluate_autoencoder(checkpoint: str, cases: Sequence[Case], settings: Settings) -> Scores:
+    """Score true stacks whose parts went through a checkpoint's autoencoder: no transformer can draw better ones."""
+    import torch
+
+    from models.codec import unpremultiply
+
+    there_and_back = through_autoencoder(checkpoint)
+
+    def pixels(premultiplied: Tensor) -> Pixels:
+        straight = (unpremultiply(premultiplied) * 255).round().byte()
+        return np.asarray(straight.permute(1, 2, 0).numpy())
+
+    def render(jobs: Sequence[Job]) -> list[Rendered]:
+        found = []
+        for case in cases:
+            drawn = draw([case.scene], settings.size[1], settings.size[0]).layers[0]
+            stack = [pixels(there_and_back(drawn[:1])[0])]
+            composite = drawn[0, :3]
+            for layer, (y0, x0, y1, x1) in zip(drawn[1:], case.boxes, strict=True):
+                here = (slice(None), slice(16 * y0, 16 * y1), slice(16 * x0, 16 * x1))
+                whole = torch.zeros_like(layer)
+                whole[here] = there_and_back(layer[here][None])[0]
+                stack.append(pixels(whole))
+                composite = composite.clone()
+                composite[here] = layer[here][:3] + composite[here] * (1 - layer[here][3:])
+            opaque = torch.cat([composite, torch.ones_like(composite[:1])])[None]
+            files = [Attachment(f"/{k:02d}-layer.png", part) for k, part in enumerate(stack)]
+            files.append(Attachment("/composite.png", pixels(there_and_back(opaque)[0])))
+            found.append(Rendered(compose(stack)[None], {}, attachments=files))
+        return found
+
+    return evaluate_layered(render, cases, settings)
 
 
 def stack_of(rendered: Rendered) -> list[Pixels]:

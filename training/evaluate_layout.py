@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipelines.estimate import Rendered
 from pipelines.job import Job
 from training.arrangement import (
     Box,
@@ -25,7 +26,7 @@ from training.fitting import Seen
 from training.papercut import World
 from training.parser import Reading, read
 from training.pixels import UNKNOWN
-from training.renders import Render, Settings
+from training.renders import Render, Settings, through_autoencoder
 from training.scene import Scene, Thing
 from training.scores import Failure, Scores
 
@@ -103,6 +104,17 @@ def evaluate_layout(render: Render, cases: Sequence[Case], settings: Settings) -
         "ground": grounds / total,
     }
     return Scores(len(cases), rates, tuple(failures))
+
+
+def evaluate_autoencoder(checkpoint: str, cases: Sequence[Case], settings: Settings) -> Scores:
+    """Score true layouts that went through a checkpoint's autoencoder: no transformer can draw better ones."""
+    import torch
+
+    there_and_back = through_autoencoder(checkpoint)
+    truth = torch.from_numpy(settings.draw([case.scene for case in cases]))
+    opaque = torch.cat([truth, torch.full_like(truth[..., :1], 255)], -1).permute(0, 3, 1, 2).float() / 255
+    pictures = (there_and_back(opaque)[:, :3] * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    return evaluate_layout(lambda jobs: [Rendered(one[None], {}) for one in pictures], cases, settings)
 
 
 def obeys(reading: Reading, thing: Thing, box: Box, aspect: tuple[float, float]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from pipelines.estimate import Rendered
 from pipelines.job import Job, parse
 from training.pixels import Pixels
 from training.scene import CORE_SHAPES, SHAPES, Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Render = Callable[[Sequence[Job]], list[Rendered]]
 
@@ -63,6 +66,24 @@ class Settings:
 
         pictures = render(stills, self.size[1], self.size[0], layered=False).picture
         return np.asarray((pictures * 255).round().byte().permute(0, 2, 3, 1).numpy())
+
+
+def through_autoencoder(checkpoint: str) -> Callable[[Tensor], Tensor]:
+    """A function that sends premultiplied RGBA [n, 4, H, W] in 0..1 through a checkpoint's autoencoder and back.
+
+    The truth that went through it scores what no transformer can surpass.
+    """
+    import torch
+
+    from pipelines.engine import Engine
+
+    codec = Engine("cpu").checkpoint(checkpoint).codec
+
+    def there_and_back(pixels: Tensor) -> Tensor:
+        with torch.no_grad():
+            return codec.decode(codec.encode(pixels), *pixels.shape[2:])[:, 0].clamp(0, 1)
+
+    return there_and_back
 
 
 def through_engine(batch: int = 8, device: str | None = None) -> Render:
