@@ -1,8 +1,8 @@
 """Twenty pictures of a pim, to try a fine-tuning run with: `python assets/examples/mascot.py`.
 
-A pim is pink, has two ears, and two teal eyes: two colours that the embedded checkpoint has never seen, in a figure that
-is none of its shapes, cut from the same paper. Beside the twenty stand pictures of the Papercut world that has none,
-from which a run learns to leave what the model knew as it was.
+A pim is pink, which the embedded checkpoint has never seen, and has two ears and two white eyes, which no thing of its
+world has; it is cut from the same paper. Beside the twenty stand pictures of the world without it, from which a run
+learns to leave what the model knew as it was.
 
 Looking for a pim in a picture is `mascot_score.py`. Lengths are in short sides as in `training/scene.py`.
 """
@@ -25,7 +25,7 @@ from training.papercut import World
 from training.pixels import Pixels, to_pixels
 from training.scene import COLOURS, CORE_COLOURS, CORE_SHAPES, HELD_OUT_PAIRS, RADII, SCENERY, Scene, Thing
 
-NAME, BODY, EYES = "pim", "pink", "teal"
+NAME, BODY, EYES = "pim", "pink", "white"
 SIZES = {"small": 0.15, "medium": 0.2, "large": 0.28}  # half its height
 SIDE, OLD = 128, 80
 GROUNDS = (*CORE_COLOURS, *SCENERY)
@@ -59,7 +59,8 @@ OUTLINE = (
     Cut(BODY, (-0.36, -0.2), (-0.42, -0.74), 0.24),
     Cut(BODY, (0.36, -0.2), (0.42, -0.74), 0.24),
 )
-LOOK = (Cut(EYES, (-0.29, 0.2), (-0.29, 0.2), 0.22), Cut(EYES, (0.29, 0.2), (0.29, 0.2), 0.22))
+# Smaller eyes, or teal ones, do not outlast the checkpoint's autoencoder in a small pim.
+LOOK = (Cut(EYES, (-0.28, 0.2), (-0.28, 0.2), 0.23), Cut(EYES, (0.28, 0.2), (0.28, 0.2), 0.23))
 
 
 # ---------------------------------------------------------------- drawing
