@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 from mascot import BODY, EYES, LOOK, NAME, OUTLINE, SIZES, Cut, new, silhouette
+from torch import Tensor
 
 from training.evaluate import Draw, drawer, evaluate
 from training.fitting import Part, fit
@@ -206,6 +207,18 @@ def score(draw: Draw, scenes: Sequence[Scene], batch: int = 10) -> Scores:
     return Scores(len(scenes), {name: counts[name] / max(len(scenes), 1) for name in names}, tuple(failures))
 
 
+def watched(draw: Draw) -> tuple[Draw, list[bool]]:
+    """The same `draw`, and of each picture that it has drawn, whether there is a pim in it."""
+    found: list[bool] = []
+
+    def drawing(captions: list[str]) -> Tensor:
+        pictures = draw(captions)
+        found.extend(bool(look(to_pixels(picture)).pims) for picture in pictures)
+        return pictures
+
+    return drawing, found
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="How often an adapter draws a pim, and what it costs elsewhere.")
@@ -230,9 +243,11 @@ def main() -> None:
     old = [world.scene(index) for index in range(options.old)]
     rates = []
     for name, draw in (("without", drawing()), ("with", drawing(options.adapter))):
+        draw, strays = watched(draw)
         scores = evaluate(draw, old, batch=20)
         rates.append(100 * scores.exact_two)
-        print(f"{options.old} old prompts {name} the adapter: {scores.words}", flush=True)
+        told = f"{scores.words}  with a {NAME} that nobody asked for {sum(strays)}"
+        print(f"{options.old} old prompts {name} the adapter: {told}", flush=True)
         if options.sheets:
             write_sheet(options.sheets / f"old-{name}.png", scores)
     print(f"old prompts fell by {rates[0] - rates[1]:.1f} points, from {rates[0]:.1f} to {rates[1]:.1f}", flush=True)
