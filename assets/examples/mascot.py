@@ -72,7 +72,7 @@ def pim(ground: str, size: str = "medium", x: float = 0.5, y: float = 0.5) -> Sc
 
 
 def beside(relation: str, company: tuple[str, str], ground: str, first: bool = True) -> Scene:
-    """A pim and a Papercut thing of a colour and a shape; `first` tells whether the pim is what the caption begins with."""
+    """A pim and a Papercut thing of a colour and a shape; `first` tells whether a caption begins with the pim."""
     mine, other = SIDES[relation] if first else reversed(SIDES[relation])
     colour, shape = company
     things = (
