@@ -43,6 +43,12 @@ def main() -> int:
         lines = rows if any(len(row) > 1 for row in rows) else [[row[0] for row in rows]]
         sheet(lines).save(HERE / f"{page}.webp", quality=88, method=6)
         print(HERE / f"{page}.webp")
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, str(TOP / "assets" / "examples" / "mascot.py"), "--out", folder]
+        subprocess.run(words, cwd=TOP, check=True)
+        sheet([[Image.open(path) for path in sorted((Path(folder) / "pim").glob("*.png"))]]).save(
+            HERE / "finetune.webp", quality=88, method=6
+        )
     return 0
 
 

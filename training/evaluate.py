@@ -77,11 +77,23 @@ def evaluate_splits(
 
 
 def drawer(
-    checkpoint: str, steps: int, guidance: float, internal: float | None, size: tuple[int, int], seed: int
+    checkpoint: str,
+    steps: int,
+    guidance: float,
+    internal: float | None,
+    size: tuple[int, int],
+    seed: int,
+    adapters: tuple[str, ...] = (),
 ) -> Draw:
     """Pictures by a checkpoint through the engine, the way `diorama render` draws them; seeds count up from `seed`."""
     settings = Settings(
-        model=checkpoint, size=size, steps=steps, guidance=guidance, internal_guidance=internal, seed=seed
+        model=checkpoint,
+        size=size,
+        steps=steps,
+        guidance=guidance,
+        internal_guidance=internal,
+        seed=seed,
+        adapters=adapters,
     )
     render_jobs, drawn = through_engine(batch=50), 0
 
@@ -116,7 +128,7 @@ def reconstruction(checkpoint: str, count: int = 64) -> dict[str, float]:
 
 def _pictures(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
     sampling = (settings.steps, settings.guidance, settings.internal_guidance)
-    draw = drawer(settings.model, *sampling, settings.size, settings.seed)
+    draw = drawer(settings.model, *sampling, settings.size, settings.seed, settings.adapters)
     for split in ("unseen", "pairs"):
         world = World(options.world_seed, TWO, split=split)
         scenes = [world.scene(i, settings.aspect) for i in range(options.count)]
@@ -233,6 +245,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--internal-guidance", type=float)
+    parser.add_argument("--adapter", action="append", default=[], help="a file that acts on all of it; may be repeated")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--world-seed", type=int, default=2024, help="which captions; training reports use others")
     parser.add_argument("--sheets", type=Path, help="write a sheet of failures a part into this folder")
@@ -247,6 +260,7 @@ def main() -> None:
         guidance=options.guidance,
         internal_guidance=options.internal_guidance,
         seed=options.seed,
+        adapters=tuple(options.adapter),
     )
     if options.task == "text":
         print(f"autoencoder, PSNR in dB: {reconstruction(options.checkpoint)}", flush=True)

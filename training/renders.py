@@ -24,7 +24,10 @@ SMALL = 96  # a short side below which a hexagon can not be told from a circle o
 
 @dataclass(frozen=True)
 class Settings:
-    """How an evaluation renders: checkpoint, sampling, and width and height in pixels. Seeds count up from `seed`."""
+    """How an evaluation renders: checkpoint, sampling, and width and height in pixels. Seeds count up from `seed`.
+
+    `adapters` are the files that act on all of it, with weight 1.
+    """
 
     model: str = "papercut"
     size: tuple[int, int] = CLIP_SIZE
@@ -34,6 +37,7 @@ class Settings:
     guidance: float = 2.0
     internal_guidance: float | None = None
     seed: int = 0
+    adapters: tuple[str, ...] = ()
 
     @property
     def aspect(self) -> tuple[float, float]:
@@ -56,6 +60,7 @@ class Settings:
                 "guidance": self.guidance,
                 "internal_guidance": self.internal_guidance,
                 "seed": self.seed + number,
+                "adapters": [{"path": path} for path in self.adapters],
                 **fields,
             }
         )
