@@ -89,7 +89,9 @@ def kept(run: Run) -> Kept:
 
 def losses(run: Run, recipe: StockRecipe, count: int) -> list[tuple[float, float]]:
     """Losses of both, step by step, from the same weights and with the same order, noise and times."""
-    names = {name.removeprefix("transformer."): weight.detach().clone() for name, weight in run.attached.trainable.items()}
+    names = {
+        name.removeprefix("transformer."): weight.detach().clone() for name, weight in run.attached.trainable.items()
+    }
     recipe.take_weights(names)
     batches = Batches(run.store, run.config.loss, 1, 0, count)
     theirs = []
@@ -145,13 +147,14 @@ def main() -> None:
             a, b = rates(timed, StockRecipe(folder, data, settings, accelerator), options.steps, options.turns)
         about = timed.store.data.buckets[0]
         prompt = timed.description.prompt_tokens
+        trained = sum(each.numel() for each in timed.attached.trainable.values())
     print(
         f"torch {torch.__version__}, diffusers {diffusers.__version__}, peft {peft.__version__}, accelerate"
         f" {accelerate.__version__}, Python {platform.python_version()}, {timed.device.type}, {options.threads} threads"
     )
     print(
-        f"{options.pictures} pictures of {about} ({about.tokens} tokens) with prompts of {prompt}; batch {settings.batch},"
-        f" LoRA of rank {settings.rank}, {sum(each.numel() for each in timed.attached.trainable.values()):,} weights,"
+        f"{options.pictures} pictures of {about} ({about.tokens} tokens) with prompts of {prompt}; batch"
+        f" {settings.batch}, LoRA of rank {settings.rank}, {trained:,} weights,"
         f" bfloat16, AdamW, rate {settings.lr}"
     )
     gap = max(abs(one - other) for one, other in pairs)

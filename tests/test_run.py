@@ -186,12 +186,12 @@ def test_in_mixed_precision_too_the_untrained_model_is_the_one_that_the_run_bega
     run = Run(config, Dataset.open(config.data, config.loop.batch, config.seed), Accelerator(cpu=True))
     inputs = Batches(run.store, config.loss, 1, 0, 1)[0]
     assert isinstance(inputs, Inputs)
-    with run._autocast(), torch.no_grad():
+    with run.steps.autocast(), torch.no_grad():
         before = run.objective.velocity(inputs)
     with torch.no_grad():
         for weight in run.learner.weights:
             weight += 0.1 * torch.randn_like(weight)
-    with run._autocast():
+    with run.steps.autocast():
         losses = run.objective(inputs)
         now = run.objective.velocity(inputs)
     torch.testing.assert_close(losses, (now - before).square().mean((1, 2)))

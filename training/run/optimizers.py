@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,8 @@ def build(parameters: Sequence[nn.Parameter], config: StepsConfig) -> torch.opti
     Raises:
         Refusal: 8 bits, and no library here has them.
     """
-    make: Callable[..., Any] = torch.optim.AdamW
+    # One kernel for all weights: the loop over them costs more than the numbers where they are as small as LoRA's.
+    make: Callable[..., Any] = partial(torch.optim.AdamW, fused=True)
     if config.optimizer == "adamw8bit":
         make = _eight_bit(parameters[0].device)
     optimizer: torch.optim.Optimizer = make(
