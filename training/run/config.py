@@ -50,7 +50,7 @@ class StepsConfig(Strict):
     )
     compile: bool = Field(
         False,
-        description="compiles the blocks, once for each bucket: a minute or more at every start, faster steps after",
+        description="compiles the blocks, once for each bucket: minutes at the first start, faster steps after",
     )
     device: Literal["auto", "cpu"] = Field("auto", description="auto takes a GPU where there is one")
     workers: int = Field(0, ge=0, description="processes that read samples ahead; 0 reads them in the run's own")
