@@ -113,7 +113,7 @@ def rates(runs: Mapping[str, Run], recipe: StockRecipe, steps: int, turns: int) 
     """Samples a second of each in each turn, after a turn that counts for nothing: in it blocks are compiled."""
     found: dict[str, list[float]] = {}
     samples = steps * recipe.settings.batch
-    for turn in range(turns + 1):
+    for _ in range(turns + 1):
         for name, run in runs.items():
             before = run.seconds
             run.go(Interrupts(), steps)
@@ -155,7 +155,8 @@ def main() -> None:
         trained = sum(each.numel() for each in checked.attached.trainable.values())
     print(
         f"torch {torch.__version__}, diffusers {diffusers.__version__}, peft {peft.__version__}, accelerate"
-        f" {accelerate.__version__}, Python {platform.python_version()}, {checked.device.type}, {options.threads} threads"
+        f" {accelerate.__version__}, Python {platform.python_version()}, {checked.device.type},"
+        f" {options.threads} threads"
     )
     print(
         f"{options.pictures} pictures of {about} ({about.tokens} tokens) with prompts of {prompt}; batch"

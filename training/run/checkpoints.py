@@ -144,7 +144,11 @@ class Checkpoints:
 
     def _unwritten(self, step: int, error: Exception) -> str:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        why = "the disk is full; free some" if full else f"{(str(error) or type(error).__name__).splitlines()[0][:160]}"
+        why = (
+            "the disk is full; free some"
+            if full
+            else f"{(str(error).strip() or type(error).__name__).splitlines()[0][:160]}"
+        )
         left = f"{self.left()}, start again to go on"
         return f"the checkpoint of step {step} can not be written to {self.folder}: {why}; {left}"
 
