@@ -15,6 +15,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from safetensors.torch import load as unpacked
 from torch import Tensor
 
 from models.adapter.file import check_fits, read
@@ -33,8 +34,9 @@ from training.data.dataset import Dataset
 from training.data.order import Item
 from training.run import checkpoints, optimizers
 from training.run.chance import noise, seed_of, times
-from training.run.config import LossConfig, StepsConfig
+from training.run.config import LogConfig, LossConfig, StepsConfig
 from training.run.inputs import Batches, Inputs, Told, gathered
+from training.run.log import Log
 from training.run.loop import Run
 from training.run.objective import Objective, weights
 from training.run.store import Store, fill, white
@@ -186,12 +188,12 @@ def test_in_mixed_precision_too_the_untrained_model_is_the_one_that_the_run_bega
     run = Run(config, Dataset.open(config.data, config.loop.batch, config.seed), Accelerator(cpu=True))
     inputs = Batches(run.store, config.loss, 1, 0, 1)[0]
     assert isinstance(inputs, Inputs)
-    with run._autocast(), torch.no_grad():
+    with run.steps.autocast(), torch.no_grad():
         before = run.objective.velocity(inputs)
     with torch.no_grad():
         for weight in run.learner.weights:
             weight += 0.1 * torch.randn_like(weight)
-    with run._autocast():
+    with run.steps.autocast():
         losses = run.objective(inputs)
         now = run.objective.velocity(inputs)
     torch.testing.assert_close(losses, (now - before).square().mean((1, 2)))
@@ -426,6 +428,21 @@ class Forgetful(torch.optim.AdamW):
         super().load_state_dict({**state_dict, "state": {}})
 
 
+class Eight(torch.optim.AdamW):
+    """One that keeps something in 8 bits, in a slot of slots as bitsandbytes does."""
+
+    def state_dict(self) -> dict[str, Any]:
+        found = super().state_dict()
+        codes = {"codes": torch.zeros(1, dtype=torch.uint8)}
+        return {**found, "state": {each: {"quantised": {**slots, **codes}} for each, slots in found["state"].items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        state = {each: dict(slots["quantised"]) for each, slots in state_dict["state"].items()}
+        for slots in state.values():
+            del slots["codes"]
+        super().load_state_dict({**state_dict, "state": state})
+
+
 class Idle(torch.optim.AdamW):
     """One that does nothing."""
 
@@ -443,13 +460,28 @@ def library(monkeypatch: pytest.MonkeyPatch, module: str, optimizer: type) -> No
 def test_eight_bits_are_taken_only_where_they_pass_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     config = StepsConfig(steps=1, batch=1, optimizer="adamw8bit")
     weight = torch.nn.Parameter(torch.ones(3))
-    for broken in (Forgetful, Idle):
+    for broken in (Forgetful, Idle, torch.optim.AdamW):
         library(monkeypatch, "bitsandbytes.optim", broken)
         monkeypatch.setitem(sys.modules, "torchao.optim", None)
         with pytest.raises(Refusal, match=r"bitsandbytes was tried on cpu: .*; torchao is not installed"):
             optimizers.build([weight], config)
-    library(monkeypatch, "torchao.optim", torch.optim.AdamW)
-    assert isinstance(optimizers.build([weight], config), torch.optim.AdamW), "the next one that works"
+    library(monkeypatch, "torchao.optim", Eight)
+    assert isinstance(optimizers.build([weight], config), Eight), "the next one that works"
+
+
+def test_bitsandbytes_where_it_is_installed_goes_on_exactly_or_is_refused(
+    tmp_path: Path, tiny: Path, capsys: Capture
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    sections: dict[str, Any] = {"loop": LOOP | {"optimizer": "adamw8bit", "steps": 2}, "train": {"rank": 64}}
+    whole, parts = (run_file(tmp_path, tiny, name, **sections) for name in ("whole", "parts"))
+    if train(whole) == 2:
+        assert "bitsandbytes was tried on cpu" in capsys.readouterr().err
+        return
+    assert train(parts, "--stop-after", "1") == 1 and train(parts) == 0
+    made = state(tmp_path / "parts", 2)
+    assert made == state(tmp_path / "whole", 2)
+    assert any(tensor.dtype == torch.uint8 for tensor in unpacked(made).values()), "some of it is in 8 bits"
 
 
 def test_without_tensorboard_one_sentence_and_with_it_every_number(
@@ -484,3 +516,20 @@ def test_without_tensorboard_one_sentence_and_with_it_every_number(
     assert {"loss", "lr", "norm", "samples"} <= set(names) and told[-1][0] == "closed"
     assert ("samples", (64, 64, 3), 1) in told
     assert json.loads((tmp_path / "with" / "log.jsonl").read_text().splitlines()[0])["step"] == 1
+
+
+def test_what_tensorboard_reads_is_what_was_logged_each_step_once(tmp_path: Path) -> None:
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "sheet.png")
+    for start in (0, 2):  # stopped after step 3, whose checkpoint is gone: it goes on after step 2
+        log = Log(tmp_path, LogConfig(tensorboard=True), start, quiet)
+        for step in range(start + 1, 4):
+            log.write({"step": step, "loss": 1 / (step + start)})
+        log.picture(tmp_path / "sheet.png", 3)
+        log.close()
+    found = accumulators.EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+    losses = {each.step: each.value for each in found.Scalars("loss")}
+    assert losses == pytest.approx({1: 1, 2: 0.5, 3: 0.2}, abs=1e-6)
+    assert len(found.Scalars("loss")) == 3
+    assert [(each.step, each.width) for each in found.Images("samples")] == [(3, 8)]

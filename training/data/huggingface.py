@@ -6,16 +6,15 @@ which needs pyarrow alone.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .assets import HeldAsset
 from .config import SourceConfig
 from .example import Example, Index
-from .findings import Fault, Finding
-from .metadata import once
-from .parts import with_default
-from .rows import FILES, apply, column
+from .findings import Fault
+from .rows import FILES, apply, column, index_of
 
 MARKS = ("dataset_dict.json", "state.json")  # of save_to_disk: of all splits, and of one
 
@@ -52,24 +51,16 @@ def _saved(source: SourceConfig) -> Index:
     if name is None:
         raise Fault("metadata", f"has no column {', '.join(FILES)}; set file_column to the one that holds pictures")
     # Undecoded: its bytes, and a name that tells a picture from a video.
-    kind = "video" if type(rows.features[name]).__name__ == "Video" else "picture"
+    kind: Literal["video", "picture"] = "video" if type(rows.features[name]).__name__ == "Video" else "picture"
     rows = rows.cast_column(name, (datasets.Video if kind == "video" else datasets.Image)(decode=False))
-    examples: list[Example] = []
-    findings: list[Finding] = []
     words = rows.remove_columns([name])
-    for number in range(len(rows)):
-        where = f"{source.path.name}/{number + 1}"
-        asset = HeldAsset(rows, number, name, where)
-        try:
-            bare = Example(where, "video" if kind == "video" else "picture", (asset,))
-            example = apply(bare, words[number], source, _no_file)
-        except Fault as fault:
-            findings.append(Finding(fault.kind, where, fault.reason))
-            continue
-        example, missing = with_default(example, source)
-        examples.append(example)
-        findings += missing
-    return Index(*once(examples, findings))
+
+    def example(number: int) -> Example:
+        asset = HeldAsset(rows, number, name, f"{source.path.name}/{number + 1}")
+        return apply(Example(asset.name, kind, (asset,)), words[number], source, _no_file)
+
+    listed = ((f"{source.path.name}/{number + 1}", partial(example, number)) for number in range(len(rows)))
+    return index_of(listed, source)
 
 
 def _loaded(datasets: Any, path: Path) -> Any:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .assets import Asset, CellAsset, FileAsset, suffix
 from .config import SourceConfig
 from .example import Example, Index
-from .findings import Fault, Finding
-from .parts import PICTURES, VIDEOS, with_default
-from .rows import FILES, apply, column
+from .findings import Fault
+from .parts import PICTURES, VIDEOS
+from .rows import FILES, apply, column, index_of
 
 NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 Rows = Iterator[tuple[int, Any]]
+Listed = Iterator[tuple[str, Callable[[], Example]]]
 
 
 def index(source: SourceConfig) -> Index:
@@ -30,31 +31,24 @@ def index(source: SourceConfig) -> Index:
         from .tables import index as of_table
 
         return of_table(source, path)
-    examples: list[Example] = []
-    findings: list[Finding] = []
     rows = _json_lines(path) if path.suffix.lower() == ".jsonl" else _csv(path)
-    try:
-        for number, row in rows:
-            where = f"{path.name}, line {number}"
-            try:
-                example = example_of(row, where, source, path.parent)
-            except Fault as fault:
-                findings.append(Finding(fault.kind, where, fault.reason))
-                continue
-            example, missing = with_default(example, source)
-            examples.append(example)
-            findings += missing
-    except Fault as fault:
-        findings.append(Finding(fault.kind, path.name, fault.reason))
-    return Index(*once(examples, findings))
+
+    def listed() -> Listed:
+        try:
+            for number, row in rows:
+                where = f"{path.name}, line {number}"
+                yield where, partial(example_of, row, source, path.parent)
+        except Fault as fault:  # of the file as a whole
+            yield path.name, partial(example_of, fault, source, path.parent)
+
+    return index_of(listed(), source)
 
 
-def example_of(row: Any, where: str, source: SourceConfig, top: Path, cell: CellAsset | None = None) -> Example:
+def example_of(row: Any, source: SourceConfig, top: Path, cell: CellAsset | None = None) -> Example:
     """The example that a row describes.
 
     Args:
-        row: a mapping, or a broken line as its Fault.
-        where: for people.
+        row: a mapping, or what is broken as its Fault.
         source: names the columns.
         top: the folder that files are named from.
         cell: the picture itself, where the table holds it.
@@ -96,20 +90,6 @@ def beside(top: Path, name: str) -> FileAsset:
     if not path.is_file():
         raise Fault("missing-file", f"names {name!r}, which is not there; fetch it or leave the row out")
     return FileAsset(path, f"{top.name}/{plain}")
-
-
-def once(examples: list[Example], findings: list[Finding]) -> tuple[list[Example], list[Finding]]:
-    """The same examples with a name each, and a finding for each file that was named before."""
-    seen: dict[str, int] = {}
-    kept = []
-    for example in examples:
-        count = seen[example.name] = seen.get(example.name, 0) + 1
-        if count > 1:
-            hint = "give one row repeats, or leave one out"
-            findings.append(Finding("repeated-file", example.name, f"is named by {count} rows; {hint}"))
-            example = replace(example, name=f"{example.name} ({count})")
-        kept.append(example)
-    return kept, findings
 
 
 def _json_lines(path: Path) -> Rows:

@@ -25,7 +25,7 @@ from .boxes import boxes_of_text
 from .config import SourceConfig
 from .example import Example
 from .findings import Fault, Finding
-from .rows import apply
+from .rows import apply, with_default
 
 PICTURES = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif")
 VIDEOS = ("mp4", "m4v", "mov", "webm", "mkv")
@@ -139,16 +139,6 @@ def text_of(asset: Asset) -> str:
 def captions_in(text: str) -> tuple[str, ...]:
     """The captions in a text: one a line, empty lines left out."""
     return tuple(" ".join(line.split()) for line in text.splitlines() if line.strip())
-
-
-def with_default(example: Example, source: SourceConfig) -> tuple[Example, list[Finding]]:
-    """The example with the source's caption where it has none of its own."""
-    if example.captions:
-        return example, []
-    if source.caption:
-        return replace(example, captions=(source.caption,)), []
-    hint = "it teaches what pictures look like and no words; give `caption` to its source, or write one"
-    return example, [Finding("missing-caption", example.name, f"has no caption, so {hint}")]
 
 
 def _furnished(

@@ -1,4 +1,4 @@
-"""A row of metadata: captions, boxes, mask, layers, sound, weight and repeats of one example.
+"""A row of metadata: captions, boxes, mask, layers, sound, weight and repeats of one example; and a list of rows.
 
 The same keys stand in .jsonl, .csv and .parquet, in the columns of a Hugging Face data set and in a tar's .json.
 """
@@ -7,18 +7,48 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from .boxes import Find, boxes_of_value
 from .config import SourceConfig
-from .example import Example
-from .findings import Fault
+from .example import Example, Index
+from .findings import Fault, Finding
 
 FILES = ("file_name", "file", "image", "video", "path")
 CAPTIONS = ("text", "caption", "captions", "prompt")
+
+
+def index_of(rows: Iterable[tuple[str, Callable[[], Example]]], source: SourceConfig) -> Index:
+    """The examples of a list of rows, each with a name of its own and the source's caption where it has none.
+
+    Args:
+        rows: where a row stands, for people, and what makes its example and may raise Fault.
+        source: what holds for all of them.
+    """
+    examples: list[Example] = []
+    findings: list[Finding] = []
+    for where, make in rows:
+        try:
+            example, missing = with_default(make(), source)
+        except Fault as fault:
+            findings.append(Finding(fault.kind, where, fault.reason))
+            continue
+        examples.append(example)
+        findings += missing
+    return Index(*_once(examples, findings))
+
+
+def with_default(example: Example, source: SourceConfig) -> tuple[Example, list[Finding]]:
+    """The example with the source's caption where it has none of its own."""
+    if example.captions:
+        return example, []
+    if source.caption:
+        return replace(example, captions=(source.caption,)), []
+    hint = "it teaches what pictures look like and no words; give `caption` to its source, or write one"
+    return example, [Finding("missing-caption", example.name, f"has no caption, so {hint}")]
 
 
 def column(row: Mapping[str, Any], chosen: str | None, known: tuple[str, ...]) -> str | None:
@@ -62,6 +92,20 @@ def apply(example: Example, row: Mapping[str, Any], source: SourceConfig, find: 
         names = _list(layers, "layers")
         example = replace(example, layers=tuple(find(_name(name, "layers")) for name in names))
     return example
+
+
+def _once(examples: list[Example], findings: list[Finding]) -> tuple[list[Example], list[Finding]]:
+    """The same examples with a name each, and a finding for each file that was named before."""
+    seen: dict[str, int] = {}
+    kept = []
+    for example in examples:
+        count = seen[example.name] = seen.get(example.name, 0) + 1
+        if count > 1:
+            hint = "give one row repeats, or leave one out"
+            findings.append(Finding("repeated-file", example.name, f"is named by {count} rows; {hint}"))
+            example = replace(example, name=f"{example.name} ({count})")
+        kept.append(example)
+    return kept, findings
 
 
 def _captions(value: Any) -> tuple[str, ...]:

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .assets import CellAsset
 from .config import SourceConfig
-from .example import Example, Index
-from .findings import Fault, Finding
-from .metadata import example_of, once
-from .parts import with_default
-from .rows import FILES, column
+from .example import Index
+from .findings import Fault
+from .metadata import Listed, example_of
+from .rows import FILES, column, index_of
 
 
 def index(source: SourceConfig, path: Path) -> Index:
     """What a parquet file has. Pictures in the table are found and not read."""
-    examples: list[Example] = []
-    findings: list[Finding] = []
     table = _open(path)
     names = [str(name) for name in table.schema_arrow.names]
     held = _held(table, column(dict.fromkeys(names), source.file_column, FILES))
     wanted = [name for name in names if name != held]
-    number = 0
-    for group in range(table.num_row_groups):
-        rows = table.read_row_group(group, columns=wanted).to_pylist() if wanted else []
-        count = len(rows) or int(table.metadata.row_group(group).num_rows)
-        for place in range(count):
-            number += 1
-            where = f"{path.name}, row {number}"
-            cell = CellAsset(path, group, place, held, f"{path.name}/{number}") if held else None
-            try:
-                example = example_of(rows[place] if rows else {}, where, source, path.parent, cell)
-            except Fault as fault:
-                findings.append(Finding(fault.kind, where, fault.reason))
-                continue
-            example, missing = with_default(example, source)
-            examples.append(example)
-            findings += missing
-    return Index(*once(examples, findings))
+
+    def listed() -> Listed:
+        number = 0
+        for group in range(table.num_row_groups):
+            rows = table.read_row_group(group, columns=wanted).to_pylist() if wanted else []
+            count = len(rows) or int(table.metadata.row_group(group).num_rows)
+            for place in range(count):
+                number += 1
+                cell = CellAsset(path, group, place, held, f"{path.name}/{number}") if held else None
+                row = rows[place] if rows else {}
+                yield f"{path.name}, row {number}", partial(example_of, row, source, path.parent, cell)
+
+    return index_of(listed(), source)
 
 
 def column_of(path: Path, group: int, name: str) -> list[Any]:

@@ -134,15 +134,23 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError) as error:
             raise error if isinstance(error, Broken) else Broken(f"{MANIFEST} is damaged") from None
 
+    def left(self) -> str:
+        """What there is to go on from, as part of a sentence."""
+        kept = self.steps()
+        return f"the checkpoint of step {kept[-1]} is whole" if kept else "there is no checkpoint yet"
+
     def _path(self, step: int) -> Path:
         return self.folder / f"state-{step:08d}"
 
     def _unwritten(self, step: int, error: Exception) -> str:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        why = "the disk is full; free some" if full else f"{(str(error) or type(error).__name__).splitlines()[0][:160]}"
-        kept = self.steps()
-        left = f"the checkpoint of step {kept[-1]} is whole" if kept else "there is no checkpoint yet"
-        return f"the checkpoint of step {step} can not be written to {self.folder}: {why}; {left}, start again to go on"
+        why = (
+            "the disk is full; free some"
+            if full
+            else f"{(str(error).strip() or type(error).__name__).splitlines()[0][:160]}"
+        )
+        left = f"{self.left()}, start again to go on"
+        return f"the checkpoint of step {step} can not be written to {self.folder}: {why}; {left}"
 
 
 def _hash(path: Path) -> str:

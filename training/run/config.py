@@ -48,6 +48,10 @@ class StepsConfig(Strict):
     checkpointing: bool = Field(
         False, description="computes each block again in the backward pass: less memory, a third more arithmetic"
     )
+    compile: bool = Field(
+        False,
+        description="compiles the blocks, once for each bucket: minutes at the first start, faster steps after",
+    )
     device: Literal["auto", "cpu"] = Field("auto", description="auto takes a GPU where there is one")
     workers: int = Field(0, ge=0, description="processes that read samples ahead; 0 reads them in the run's own")
 

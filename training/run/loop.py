@@ -7,30 +7,22 @@ killed or given other loader workers is bit for bit the run that was not.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from models.adapter.attach import Attached, attach
-from models.adapter.file import About
 from models.attention import materialised
 from models.checkpoint import CheckpointError, Description, describe, load
 from pipelines.estimate import check_size
 from pipelines.refusal import Refusal
-from pipelines.story.scenecache import fingerprint
 from training.data.cache import Cache, identity
 from training.data.dataset import Dataset
 from training.trainer import learning_rate
@@ -38,20 +30,20 @@ from training.tune import TuneConfig
 
 from .checkpoints import Broken, Checkpoints
 from .heldout import HeldOut
-from .inputs import Batches, Inputs
+from .inputs import Batches
 from .interrupts import Interrupts
 from .learner import Learner
-from .log import BINS, Log, bin_of
+from .log import Log
+from .note import check_same, note_of
 from .objective import Objective
+from .result import Result
 from .sheet import Sheet
+from .speed import Speed
+from .steps import Steps
 from .stopped import Stopped
 from .store import Store, fill
 
-# What may differ between two starts of a run; that the data are the same is told by their fingerprint.
-FREE: Any = {
-    "folder": True, "data": True, "keep": True, "samples": True, "log": True,
-    "held_out": {"every"}, "loop": {"steps", "workers", "device"},
-}  # fmt: skip
+COMPILED = ("lora", "dora", "full")  # kinds whose blocks are nothing but modules; others hang hooks into them
 
 
 def train(config: TuneConfig, data: Dataset, stop_after: int | None = None) -> int:
@@ -70,7 +62,7 @@ def train(config: TuneConfig, data: Dataset, stop_after: int | None = None) -> i
         KeyboardInterrupt: somebody asked to stop; all was saved.
     """
     cpu = config.loop.device == "cpu" or not torch.cuda.is_available()
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # see `Run._autocast`
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # see `Steps.autocast`
     try:
         run = Run(config, data, accelerator)
         with Interrupts() as interrupts, warnings.catch_warnings():
@@ -147,6 +139,10 @@ class Run:
             folder = config.folder / "samples"
             self.sheet = Sheet(config.samples, size, self.store, self.description, checkpoint.codec, folder)
         self.checkpoints = Checkpoints(config.folder, config.keep.last, self.say)
+        in_bfloat16 = config.loop.precision == "bfloat16"
+        self.speed = Speed(transformer, in_bfloat16, config.loop.compile, self.say)
+        self.steps = Steps(config.loop, self.objective, self.learner, self.checkpoints, self.speed, self.device)
+        self.result = Result(config, self.attached, self.description, self.store.texts())
         self.step, self.seconds = 0, 0.0
         self.best: dict[str, Any] | None = None
         self.saved = -1
@@ -176,7 +172,8 @@ class Run:
         if self.step == 0:
             self._look()
         while self.step < last and not (interrupts.asked if alone else stop):
-            row, stop = self._one_step(batches, interrupts.asked)
+            row, stop = self.steps.one(self.step, batches, interrupts.asked)
+            self.step += 1
             now = time.monotonic()
             recent.append(row | {"took": now - began})
             self.seconds, began = self.seconds + now - began, now
@@ -194,43 +191,6 @@ class Run:
         self._finish()
         return self.step >= loop.steps
 
-    def _one_step(self, batches: Iterator[Inputs | Stopped], asked: bool) -> tuple[dict[str, float], bool]:
-        """One optimiser step.
-
-        Returns:
-            What is logged of it, and whether any process was asked to stop.
-        """
-        tally = torch.zeros(2 + 2 * BINS)
-        tally[0] = float(asked)
-        for _ in range(self.config.loop.accumulate):
-            found = next(batches)
-            if isinstance(found, Stopped):
-                raise found
-            inputs = found.to(self.device)
-            with self._autocast():
-                losses = self.objective(inputs)
-                loss = (losses * inputs.shares).sum()
-            loss.backward()
-            tally[1] += loss.detach().cpu()
-            counted = inputs.shares.cpu() > 0
-            parts = (inputs.times.cpu() * BINS).long().clamp(max=BINS - 1)[counted]
-            tally[2 : 2 + BINS].index_add_(0, parts, losses.detach().float().cpu()[counted])
-            tally[2 + BINS :].index_add_(0, parts, torch.ones(len(parts)))
-        norm, tally = self.learner.step(self.step, tally)
-        loss = float(tally[1])
-        if not (abs(loss) < float("inf") and norm < float("inf")):
-            raise Stopped(self._no_number(loss))
-        self.step += 1
-        sums, counts = tally[2 : 2 + BINS].tolist(), tally[2 + BINS :].tolist()
-        bins = {bin_of((k + 0.5) / BINS): sums[k] / counts[k] for k in range(BINS) if counts[k]}
-        return {"loss": loss, "norm": norm, "samples": sum(counts), **bins}, bool(tally[0])
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        # Not accelerate's, which is one setting a process. Without torch's cache of cast weights: it would give the
-        # untrained model the trained one's, see `Learner.untrained`.
-        half = self.config.loop.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
-
     # ------------------------------------------------------------ looking at it
 
     def _look(self) -> None:
@@ -239,14 +199,15 @@ class Run:
             return
         step, last = self.step, self.config.loop.steps
         if self.held_out is not None and (step % self.config.held_out.every == 0 or step == last):
-            with self.learner.averaged(), self._autocast():
+            with self.learner.averaged(), self.speed.looking(), self.steps.autocast():
                 found = self.held_out.loss(self.objective, self.device)
             self.log.write({"step": step, **found})
             if self.config.keep.best and step and (self.best is None or found["held_out"] < self.best["held_out"]):
                 self.best = {"step": step, "held_out": found["held_out"]}
                 self._save()
         if self.sheet is not None and (step % self.config.samples.every == 0 or step == last):
-            with self.learner.averaged(), self._autocast() if self.device.type != "cpu" else nullcontext():
+            half = self.steps.autocast() if self.device.type != "cpu" else nullcontext()
+            with self.learner.averaged(), self.speed.looking(), half:
                 path = self.sheet.draw(self.attached.transformer, step)
             self.log.picture(path, step)
 
@@ -296,21 +257,7 @@ class Run:
         found = self.checkpoints.newest()
         if found is None:
             return
-        settled = self.config.model_dump(mode="json", exclude=FREE)
-        if changed := _changed(found.note["config"], settled):
-            field, before, now = changed
-            raise Refusal(
-                field,
-                f"was {before!r} when the run in {self.config.folder} began and is {now!r} now; put it back, or set "
-                "another folder to begin anew",
-            )
-        cursor = self.order.cursor(found.step * self.config.loop.accumulate).to_json()
-        if (found.note["cursor"], found.note["content"]) != (cursor, self.store.content):
-            raise Refusal(
-                "data",
-                f"is not what the run in {self.config.folder} began with: pictures, captions or boxes were changed; "
-                "put them back, or set another folder to begin anew",
-            )
+        check_same(found.note, self.config, self.store, found.step)
         self.learner.restore(found.tensors)
         self.step, self.seconds, self.best = found.step, found.note["seconds"], found.note["best"]
         self.saved = self.step
@@ -320,13 +267,7 @@ class Run:
         """Write a checkpoint of this step, where there is none yet."""
         if self.saved == self.step or not self.accelerator.is_main_process:
             return
-        note = {
-            "seconds": self.seconds,
-            "cursor": self.order.cursor(self.step * self.config.loop.accumulate).to_json(),
-            "content": self.store.content,
-            "best": self.best,
-            "config": self.config.model_dump(mode="json", exclude=FREE),
-        }
+        note = {"seconds": self.seconds, "best": self.best, **note_of(self.config, self.store, self.step)}
         best = None if self.best is None or not self.config.keep.best else self.best["step"]
         self.checkpoints.save(self.step, self.learner.state(), note, best)
         self.saved = self.step
@@ -339,37 +280,16 @@ class Run:
         if self.step == 0:
             return
         whole = self.step >= self.config.loop.steps
-        path = self._result("", self.learner.result(self.learner.state()), self.step)
-        self.say(f"{'done' if whole else 'stopped'} at step {self.step}; the {_word(self.config)} is {path}")
+        path = self.result.write(self.learner.result(self.learner.state()), self.step)
+        self.say(f"{'done' if whole else 'stopped'} at step {self.step}; the {self.result.word} is {path}")
         if self.best is not None and self.config.keep.best and self.best["step"] != self.step:
             try:
                 tensors = self.checkpoints.read(self.best["step"]).tensors
             except Broken as broken:
                 self.say(f"the checkpoint of the lowest held-out loss can not be used: {broken}")
                 return
-            path = self._result("-best", self.learner.result(tensors), self.best["step"])
+            path = self.result.write(self.learner.result(tensors), self.best["step"], "-best")
             self.say(f"that of step {self.best['step']}, where the held-out loss was lowest, is {path}")
-
-    def _result(self, suffix: str, values: dict[str, Tensor], step: int) -> Path:
-        """Write the adapter, or for `full` the checkpoint, of a state."""
-        words = _new_words(self.store.texts(), self.description)
-        about = About(self.config.start_from, fingerprint(self.description.folder), words, step)
-        name = f"{_word(self.config)}{suffix}"
-        if self.config.train.kind != "full":
-            path = self.config.folder / f"{name}.safetensors"
-            self.attached.save(path, about, values)
-            return path
-        path, aside = self.config.folder / name, self.config.folder / f".{name}.tmp"
-        for old in (aside, path):
-            shutil.rmtree(old, ignore_errors=True)
-        self.attached.save(aside, about, values)
-        os.replace(aside, path)
-        return path
-
-    def _no_number(self, loss: float) -> str:
-        kept = self.checkpoints.steps()
-        left = f"the checkpoint of step {kept[-1]} is whole" if kept else "there is no checkpoint yet"
-        return f"the loss is {loss} at step {self.step + 1}; {left}: lower loop.lr, in another folder"
 
 
 def _check(config: TuneConfig, data: Dataset, description: Description) -> tuple[int, int]:
@@ -386,28 +306,6 @@ def _check(config: TuneConfig, data: Dataset, description: Description) -> tuple
         raise Refusal(
             "train.kind", "siamese learns from boxes, and no example has any; give them, or train another kind"
         )
+    if config.loop.compile and config.train.kind not in COMPILED:
+        raise Refusal("loop.compile", f"goes with {', '.join(COMPILED)}, not with {config.train.kind}; take it out")
     return size
-
-
-def _changed(before: Any, now: Any, place: str = "") -> tuple[str, Any, Any] | None:
-    """The first value that differs, and where."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for key in (*now, *(key for key in before if key not in now)):
-            found = _changed(before.get(key), now.get(key), f"{place}.{key}".lstrip("."))
-            if found:
-                return found
-        return None
-    return None if before == now else (place, before, now)
-
-
-def _new_words(texts: Iterable[str], description: Description) -> tuple[str, ...]:
-    """Words of the captions that the checkpoint was not made with, and that jobs with this adapter may use."""
-    if description.vocabulary is None:
-        return ()
-    words = {word for text in texts for word in re.findall(r"[^\W_]+", text.lower())}
-    return tuple(sorted(words - set(description.vocabulary)))
-
-
-def _word(config: TuneConfig) -> str:
-    """What a run makes."""
-    return "checkpoint" if config.train.kind == "full" else "adapter"

@@ -1,0 +1,87 @@
+"""What makes a step of a run take less time changes none of its numbers, or says that it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from tests.running import LOOP, run_file, state, train
+from tests.zoo import picture
+from training.data.dataset import Dataset
+from training.run.inputs import Batches, Inputs
+from training.run.loop import Run
+from training.run.speed import Speed
+from training.tune import read_tune
+
+
+def started(path: Path) -> Run:
+    config = read_tune(path)
+    assert config is not None
+    return Run(config, Dataset.open(config.data, config.loop.batch, config.seed), Accelerator(cpu=True))
+
+
+def test_frozen_weights_in_bfloat16_give_the_numbers_that_autocast_gives_to_the_bit(tmp_path: Path, tiny: Path) -> None:
+    run = started(run_file(tmp_path, tiny))
+    inputs = Batches(run.store, run.config.loss, 1, 0, 1)[0]
+    assert isinstance(inputs, Inputs)
+    frozen = run.attached.transformer.proj_out.weight
+
+    def gradients() -> list[Tensor]:
+        with run.steps.autocast():
+            losses = run.objective(inputs)
+        losses.sum().backward()
+        found = [losses.detach(), *(weight.grad.clone() for weight in run.learner.weights if weight.grad is not None)]
+        run.learner.optimizer.zero_grad()
+        return found
+
+    plain = gradients()
+    with run.speed.training():
+        assert frozen.dtype == torch.bfloat16
+        quick = gradients()
+    assert frozen.dtype == torch.float32, "pictures and held-out losses are looked at with the weights as they were"
+    assert len(plain) > 1 and all(torch.equal(one, other) for one, other in zip(plain, quick, strict=True))
+
+
+def test_what_is_trained_is_never_rounded(tmp_path: Path, tiny: Path) -> None:
+    run = started(run_file(tmp_path, tiny))
+    with run.speed.training():
+        assert all(weight.dtype == torch.float32 for weight in run.learner.weights)
+
+
+def test_without_a_compiler_one_sentence_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **more: Any) -> Any:
+        raise RuntimeError("no C++ compiler\nand so on")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    told: list[str] = []
+    speed = Speed(torch.nn.Linear(2, 2), half=False, compiled=True, say=told.append)
+    assert not speed.compiled
+    assert len(told) == 1 and told[0].startswith("blocks are not compiled") and "(no C++ compiler)" in told[0]
+
+
+def test_kinds_that_hang_hooks_into_blocks_are_not_compiled(
+    tmp_path: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run_file(tmp_path, tiny, train={"kind": "soft_prompt"}, loop=LOOP | {"compile": True})
+    path.write_text(path.read_text().replace("  rank: 2\n", ""))
+    assert train(path) == 2
+    assert "loop.compile: goes with lora, dora, full, not with soft_prompt" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_compiled_run_goes_on_exactly_and_does_what_a_plain_one_does(tmp_path: Path, tiny: Path) -> None:
+    for number in range(6):  # two buckets: the code of one must not depend on which of the two came first
+        size = (128, 64) if number % 2 else (64, 64)
+        picture(tmp_path / "pictures" / f"{number}.png", 100 + number, size, f"a red circle and {number} blipps")
+    loop = LOOP | {"compile": True}
+    assert train(run_file(tmp_path, tiny, "whole", loop=loop)) == 0
+    parts = run_file(tmp_path, tiny, "parts", loop=loop)
+    for expected in (1, 1, 1, 0):
+        torch._dynamo.reset()
+        assert train(parts, "--stop-after", "1") == expected
+    assert state(tmp_path / "parts", 4) == state(tmp_path / "whole", 4)
