@@ -44,7 +44,7 @@ AT_ONCE = 2  # preflights
 PATIENCE = 0.5  # seconds for which a look at the lock may hold a start up
 
 State = Literal["running", "stopping", "paused", "stopped", "done", "failed", "interrupted"]
-Word = Literal["pause", "stop"]
+Word = Literal["pause", "stop", "now"]
 STATES: tuple[State, ...] = ("running", "stopping", "paused", "stopped", "done", "failed", "interrupted")
 
 
@@ -141,7 +141,7 @@ class Runs:
             Busy: another one is at work.
             OSError: its folder can not be written, or its process not be started.
         """
-        wish = _slug(name)
+        wish = slug(name)
         with _held(self._kept / LOCK, lambda: self.busy()) as lock:
             top = self._kept / "training"
             top.mkdir(parents=True, exist_ok=True)
@@ -179,6 +179,8 @@ class Runs:
 
     def ask(self, id: str, word: Word) -> bool:
         """Ask a run to save and end: for a while or for good. False where it is not at work.
+
+        A run that was asked already ends at a second word without waiting for its step, as at a second Ctrl-C.
 
         Raises:
             OSError: the word can not be written.
@@ -311,11 +313,11 @@ def _kept(folder: Path, busy: bool) -> Kept:
     if end is None:
         return Kept(folder.name, folder, "interrupted", asked)
     status, said = end.get("status"), str(end.get("said", ""))
-    states: dict[Any, State] = {DONE: "done", STOPPED: "stopped" if asked == "stop" else "paused"}
+    states: dict[Any, State] = {DONE: "done", STOPPED: "stopped" if asked in ("stop", "now") else "paused"}
     return Kept(folder.name, folder, states.get(status, "failed"), asked, said)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """A name as an id: small letters, digits and hyphens."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:MOST_NAME].strip("-")
     return plain or "run"
