@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
 
 from tests.paced import until
 from training.runs import Kept, Runs
 from training.tune import TuneConfig, run_of
 
 SCRIPT = """
-import json, os, signal, sys, time
+import json, os, struct, sys, time, zlib
 from pathlib import Path
 folder, preflight = Path(sys.argv[1]), "--preflight" in sys.argv
 report = {"examples": 3, "usable": 3, "kinds": {"picture": 3}, "captioned": 2, "cropped": [], "errors": [],
@@ -33,6 +37,10 @@ print("goes on", flush=True)
 last = json.loads(os.environ.get("FAKE_STEPS", "1000000"))
 step = len((folder / "log.jsonl").read_text().splitlines()) if (folder / "log.jsonl").exists() else 0
 (folder / "samples").mkdir(exist_ok=True)
+chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+header, pixels = struct.pack(">IIBBBBB", 64, 32, 8, 0, 0, 0, 0), zlib.compress((b"\\0" + bytes(range(0, 256, 4))) * 32)
+sheet = b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+(folder / "samples" / "step-00000000.png").write_bytes(sheet)
 end_at = time.monotonic() + 120  # of a test that failed
 while step < last and time.monotonic() < end_at:
     step += 1
@@ -72,3 +80,11 @@ def now(runs: Runs, id: str) -> Kept:
     found = runs.get(id) or runs.check_of(id)
     assert found is not None
     return found
+
+
+def adapter_at(path: Path, steps: int = 7) -> Path:
+    """A LoRA of no layer that there is, as a run writes one."""
+    told = {"kind": "lora", "about": {"checkpoint": "papercut", "base": "", "words": ["snarf"], "steps": steps}}
+    weights = {f"transformer.a.lora_{part}.weight": np.ones((2, 2), np.float32) for part in "AB"}
+    save_file(weights, path, {"format": "pt", "diorama": json.dumps(told)})
+    return path
