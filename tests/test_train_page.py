@@ -281,7 +281,7 @@ def test_a_run_is_drawn_without_its_words_becoming_markup(studio: Studio) -> Non
 
 def test_files_of_a_run_are_served_by_id_alone(studio: Studio, tmp_path: Path) -> None:
     id = finished(studio)
-    client = TestClient(Starlette(routes=trainfiles.routes(studio.runs)))
+    client = TestClient(Starlette(routes=trainfiles.routes(studio.runs, by_path=True)))
     sheet = client.get(f"/training/{id}/sheets/100")
     assert sheet.status_code == 200 and sheet.headers["content-type"] == "image/png"
     adapter = client.get(f"/training/{id}/adapter.safetensors")

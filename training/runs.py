@@ -213,7 +213,8 @@ class Runs:
         if sum(bool(_holder(path / LOCK)) for path in others) >= AT_ONCE:
             raise Busy("")
         folder.mkdir(parents=True, exist_ok=True)
-        for old in sorted(others, key=lambda path: path.stat().st_mtime)[: -KEPT_CHECKS + 1]:
+        idle = [path for path in others if not _holder(path / LOCK)]
+        for old in sorted(idle, key=lambda path: path.stat().st_mtime)[: -KEPT_CHECKS + 1]:
             shutil.rmtree(old, ignore_errors=True)
         try:
             with _held(folder / LOCK, lambda: id) as lock:

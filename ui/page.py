@@ -241,7 +241,7 @@ def options(studio: Studio, guard: dict[str, Any]) -> dict[str, Any]:
     own = [
         # What is asked for most comes first.
         *watch.routes(places(studio)), *routes(studio.queue, folder), *given.routes(), *dubbingfiles.routes(given),
-        *gridfiles.routes(studio.queue, folder), *trainfiles.routes(studio.runs),
+        *gridfiles.routes(studio.queue, folder), *trainfiles.routes(studio.runs, studio.by_path),
     ]  # fmt: skip
     return {
         "theme": Paper(),

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from models.adapter.file import AdapterError
 from pipelines.refusal import Refusal
 from training.runs import Busy, check_id
 from ui import levels, trainresult, trainview
@@ -114,8 +113,6 @@ def train_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, opened: Sequ
             tried = trainresult.ready(studio, id)
         except Refusal as refusal:
             return _said(in_language(refusal.reason), bad=True), *[gr.skip()] * (len(filled) - 1)
-        except AdapterError as error:
-            return _said(in_language(str(error)), bad=True), *[gr.skip()] * (len(filled) - 1)
         except OSError as error:
             return _said(say("train.unwritten", why=cause(error)), bad=True), *[gr.skip()] * (len(filled) - 1)
         answer: list[Any] = [_said(say("train.ready", name=tried.name)), gr.Tabs(selected=tried.tab)]
@@ -195,7 +192,7 @@ def shown(studio: Studio, id: str) -> Shown:
     run = next((each for each in found if each.id == id), None)
     run = run or next((each for each in found if each.id == busy), None) or next(iter(found), None)
     others = [each for each in found if run is None or each.id != run.id]
-    return Shown.of(trainview.drawn(run, others, studio.rendering()))
+    return Shown.of(trainview.drawn(run, others, studio.rendering(), studio.by_path))
 
 
 def checked(studio: Studio, id: str) -> Shown:
@@ -203,7 +200,7 @@ def checked(studio: Studio, id: str) -> Shown:
     check = studio.runs.check_of(id)
     if check is None:
         return Shown(f'<div class="report"><p class="say">{escape(say("train.no_check"))}</p></div>')
-    return Shown(f"<h3>{escape(say('train.report'))}</h3>{report(check)}")
+    return Shown(f"<h3>{escape(say('train.report'))}</h3>{report(check, studio.by_path)}")
 
 
 def address(id: str) -> str:

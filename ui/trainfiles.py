@@ -32,8 +32,8 @@ def run_address(id: str) -> str:
     return f"training/{id}/{RUN}"
 
 
-def routes(runs: Runs) -> list[Route]:
-    """GET /training/ID/sheets/STEP, /training/ID/NAME.safetensors and /training/ID/run.yaml."""
+def routes(runs: Runs, by_path: bool) -> list[Route]:
+    """GET /training/ID/sheets/STEP, ID/NAME.safetensors and, where paths may be seen, ID/run.yaml."""
 
     def sheet(request: Request) -> Response:
         run, step = runs.get(request.path_params["id"]), request.path_params["step"]
@@ -50,7 +50,7 @@ def routes(runs: Runs) -> list[Route]:
 
     def file(request: Request) -> Response:
         run = runs.get(request.path_params["id"])
-        return _absent() if run is None else _sent(run, RUN, f"{run.id}.yaml", "application/yaml")
+        return _absent() if run is None or not by_path else _sent(run, RUN, f"{run.id}.yaml", "application/yaml")
 
     return [
         Route("/training/{id}/sheets/{step:int}", sheet, methods=["GET"]),

@@ -27,20 +27,34 @@ CSS = """
 """
 
 
-def report(check: Kept) -> str:
+def report(check: Kept, by_path: bool) -> str:
     """What a preflight found, or that it is under way."""
     if check.going:
         return f'<div class="report"><p class="say" role="status">{say("train.checking")}</p></div>'
     found = check.report
     if found is None:
         why = check.said or say("train.check_lost")
-        return f'<div class="report"><p class="note bad" role="alert">{marked(why)}</p></div>'
-    return f'<div class="report">{told(found)}</div>'
+        return f'<div class="report"><p class="note bad" role="alert">{marked(seen(check, why, by_path))}</p></div>'
+    return f'<div class="report">{told(found, check, by_path)}</div>'
 
 
-def told(found: Mapping[str, Any]) -> str:
-    """A report, as `Report.to_json` has it, without what is around it."""
-    errors, warnings = (_list(found.get(level)) for level in ("errors", "warnings"))
+def seen(run: Kept, text: str, by_path: bool) -> str:
+    """What a run says, as a page may show it: where paths may not be seen, files are named from their folder on."""
+    if by_path:
+        return text
+    config = run.config
+    sources = [each.path for each in config.data.sources] if config else []
+    for folder in (run.folder.resolve(), run.folder, *sources):
+        text = text.replace(f"{folder.parent}/", "")
+    return text
+
+
+def told(found: Mapping[str, Any], run: Kept, by_path: bool) -> str:
+    """A report of a run, as `Report.to_json` has it, without what is around it."""
+    errors, warnings = (
+        [{name: seen(run, str(value), by_path) for name, value in each.items()} for each in _list(found.get(level))]
+        for level in ("errors", "warnings")
+    )
     if errors:
         verdict = f'<p class="note bad" role="alert">{escape(counted("train.errors", len(errors)))}</p>'
     else:

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.adapter.file import FOLDER, SUFFIX, read
+from models.adapter.file import FOLDER, SUFFIX, AdapterError, read
 from pipelines.files.atomic import whole
 from pipelines.refusal import Refusal
 from pipelines.shelf.shelf import Shelf
@@ -41,8 +41,7 @@ def ready(studio: Studio, id: str) -> Tried:
     """Make the newest result of a run ready to be tried.
 
     Raises:
-        Refusal: the run, its result or its checkpoint is not here.
-        AdapterError: the file is no adapter.
+        Refusal: the run, its result or its checkpoint is not here, or the file is no adapter.
         OSError: it can not be copied.
     """
     run = studio.runs.get(id)
@@ -72,7 +71,10 @@ def _kept(run: Kept) -> str:
     It says the step, and another file of that name stays what it is: records name adapters that way.
     """
     source = run.folder / f"{results(run.folder)[0]}{SUFFIX}"
-    about = read(source).about
+    try:
+        about = read(source).about
+    except AdapterError as error:  # whose sentence names the file
+        raise Refusal("", str(error).replace(str(source), source.name)) from None
     stem = f"{run.id}-{about.steps if about else 0}"
     FOLDER.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1_000):

@@ -17,7 +17,7 @@ from ui.reasons import marked
 from ui.shown import live
 from ui.status import bar
 from ui.trainfiles import result_address, run_address, sheet_address
-from ui.trainreport import told
+from ui.trainreport import seen, told
 from ui.words import STANDARD, counted, moment, numerals, of, say
 
 LINES = 12  # of what a run says
@@ -51,13 +51,14 @@ CSS = """
 """
 
 
-def drawn(run: Kept | None, others: Sequence[Kept], rendering: bool) -> str:
+def drawn(run: Kept | None, others: Sequence[Kept], rendering: bool, by_path: bool) -> str:
     """The run that a page follows, and the list of the others.
 
     Args:
         run: the one that is followed; None while there is none.
         others: all others, the newest first.
         rendering: whether a render is at work on this machine.
+        by_path: whether paths of this machine may be seen.
     """
     if run is None:
         return f'<div class="run"><p class="say">{say("train.none")}</p></div>{_list(others)}'
@@ -67,24 +68,25 @@ def drawn(run: Kept | None, others: Sequence[Kept], rendering: bool) -> str:
     parts = [
         f'<header><h2>{escape(run.id)}</h2><span class="{chip}" role="status">{of("run_state", run.state)}</span>'
         "</header>",
-        _how(run, log, steps),
+        _how(run, log, steps, by_path),
         f'<p class="note" role="status">{say("train.competes")}</p>' if run.going and rendering else "",
         f'<div class="acts">{"".join(_acts(run, config))}</div>',
         _facts(run, config, log),
         _losses(log, steps),
         _sheet(run, config),
-        _preflight(run),
-        _words(run),
+        _preflight(run, by_path),
+        _words(run, by_path),
     ]
     return f'<article class="run" data-key="run-{run.id}" data-id="{run.id}">{"".join(parts)}</article>{_list(others)}'
 
 
-def _how(run: Kept, log: Followed, steps: int) -> str:
+def _how(run: Kept, log: Followed, steps: int, by_path: bool) -> str:
     """How far it is, or how it ended."""
     step = log.step
     share = live(f"train-bar:{run.id}", bar(min(1.0, step / steps) if steps else 0.0), "div")
     if run.state == "failed":
-        return f'<p class="note bad" role="alert">{marked(run.said or say("train.failed"))}</p>{share if step else ""}'
+        why = marked(seen(run, run.said, by_path) or say("train.failed"))
+        return f'<p class="note bad" role="alert">{why}</p>{share if step else ""}'
     if run.state == "stopping":
         words = escape(say("train.stopping"))
     elif run.state == "running" and not step:
@@ -177,7 +179,7 @@ def _sheet(run: Kept, config: TuneConfig | None) -> str:
     )
 
 
-def _preflight(run: Kept) -> str:
+def _preflight(run: Kept, by_path: bool) -> str:
     """The report of the run's own preflight, open where it has errors."""
     found = run.report
     if found is None:
@@ -185,18 +187,16 @@ def _preflight(run: Kept) -> str:
     wrong = " open" if found.get("errors") else ""
     return (
         f'<details data-key="preflight-{run.id}"{wrong}><summary>{say("train.report")}</summary>'
-        f'<div class="report">{told(found)}</div></details>'
+        f'<div class="report">{told(found, run, by_path)}</div></details>'
     )
 
 
-def _words(run: Kept) -> str:
+def _words(run: Kept, by_path: bool) -> str:
     """The last lines of what it says, and its run file."""
-    text = "\n".join(said(run.folder).splitlines()[-LINES:])
+    text = seen(run, "\n".join(said(run.folder).splitlines()[-LINES:]), by_path)
+    file = f'<p><a href="{run_address(run.id)}" download>{say("train.run_file")}</a></p>' if by_path else ""
     inner = live(f"train-said:{run.id}", escape(text), "pre", f' lang="{STANDARD}" tabindex="0"')
-    return (
-        f'<details data-key="said-{run.id}"><summary>{say("train.says")}</summary>{inner}'
-        f'<p><a href="{run_address(run.id)}" download>{say("train.run_file")}</a></p></details>'
-    )
+    return f'<details data-key="said-{run.id}"><summary>{say("train.says")}</summary>{inner}{file}</details>'
 
 
 def _list(others: Sequence[Kept]) -> str:
