@@ -23,7 +23,7 @@ from ui.settings import quick
 from ui.shown import Shown, unseen
 from ui.studio import Studio
 from ui.trainform import MOST_YAML, TrainForm
-from ui.trainreport import first_error, report
+from ui.trainreport import first_error, report, seen
 from ui.words import say
 
 PACE = 1.5  # seconds between two looks, while the tab is open
@@ -83,8 +83,10 @@ def train_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, opened: Sequ
         """Begin the run; nothing is begun while its preflight is known to have errors."""
         try:
             run = form.run(values)
-            count, first = first_error((known := runs.check_of(check_id(run))) and known.report)
-            if count:
+            known = runs.check_of(check_id(run))
+            count, first = first_error(known.report if known else None)
+            if known and count:
+                first = seen(known, first, studio.by_path)
                 raise Refusal("", say("train.has_errors", count=count, first=first))
             id = runs.begin(form.name(values), run)
         except Refusal as refusal:
