@@ -14,6 +14,7 @@ import pytest
 from gradio_client import Client
 from starlette.datastructures import Headers
 
+from models.adapter.config import KINDS as ADAPTERS
 from pipelines.dubbing import dubbing_plan
 from pipelines.grid.grid import grid_of
 from pipelines.grid.page import Words, page
@@ -27,6 +28,8 @@ from pipelines.scenes import scenes_plan, shot_plan
 from pipelines.text import text_plan
 from tests.paced import PATIENCE, text
 from tests.staged import Served, served
+from training.data.findings import ERRORS, WARNINGS
+from training.runs import STATES
 from ui import boxscript, drop, keys, levels, login, masked, plan, restored, scenes, strip, table, words
 from ui import page as whole
 from ui.fields import refused
@@ -139,6 +142,8 @@ NAMES: Mapping[str, set[str]] = {
     "tab": {*(id for _, id in keys.TABS), *whole.TABS}, "level": set(levels.LEVELS), "pressed": set(keys.EVERYWHERE),
     "begins": set(table.TRANSITIONS), "preset": set(strip.PRESETS), "story": set(scenes.STORIES),
     "drawn_part": PARTS, "grid_page": {each.name for each in fields(Words)} - {"language"},
+    "trained": set(ADAPTERS), "run_state": set(STATES), "run_ended": set(STATES) - {"running", "stopping", "failed"},
+    "finding": {*ERRORS, *WARNINGS},
     "reuse": set(scenes.REUSE), "side": set(masked.BORDERS), "way": {"1", "2", "3"},
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ def start(
     stop_after: int | None = None,
     preflight: bool = False,
     as_json: bool = False,
+    heard: Callable[[Report], None] | None = None,
 ) -> int | None:
     """Train what `path` describes, after the preflight where it has pictures of one's own.
 
@@ -31,6 +33,7 @@ def start(
         stop_after: stop each stage after so many further steps and save.
         preflight: stop after the preflight.
         as_json: the report as JSON.
+        heard: is given the report as well, whether it has errors or not.
 
     Returns:
         0 when all went well, 1 when a stage was stopped before its end.
@@ -53,7 +56,7 @@ def start(
         run = run.model_copy(update={"loop": run.loop.model_copy(update={"device": "cpu"})})
     if int(os.environ.get("RANK", "0")):  # another process of the same run tells the preflight
         return 0 if preflight else _loop().train(run, Dataset.open(run.data, run.loop.batch, run.seed), stop_after)
-    report = check(path, run, as_json=as_json)
+    report = check(path, run, as_json=as_json, heard=heard)
     if preflight:
         return 0
     return _loop().train(run, dataset(run, report), stop_after)
@@ -64,13 +67,17 @@ def _loop() -> Any:
     return importlib.import_module("training.run.loop")
 
 
-def check(path: Path, run: TuneConfig, *, as_json: bool = False) -> Report:
+def check(
+    path: Path, run: TuneConfig, *, as_json: bool = False, heard: Callable[[Report], None] | None = None
+) -> Report:
     """Say the preflight's report and return it; `preflight.dataset` makes the run's data of it.
 
     Raises:
         Refused: it has errors.
     """
     report = report_of(run, as_json=as_json, progress=_tell)
+    if heard is not None:
+        heard(report)
     if report.errors:
         first, count = report.errors[0], len(report.errors)
         more = f", and {count - 1} more above" if count > 1 else ""

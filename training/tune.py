@@ -73,10 +73,19 @@ def read_tune(path: Path) -> TuneConfig | None:
         return None
     if len(found) > 1:
         raise Refused(str(path), 2, "", "expected one document, got more; a run file describes one run")
+    return run_of(value, str(path))
+
+
+def run_of(value: object, file: str = "") -> TuneConfig:
+    """The run that plain values describe; `file` is named where they describe none.
+
+    Raises:
+        Refused: they describe no such run.
+    """
     try:
         return TuneConfig.model_validate(value)
     except ValidationError as error:
-        raise _refused(str(path), error) from None
+        raise _refused(file, error) from None
 
 
 def _refused(file: str, error: ValidationError) -> Refused:

@@ -86,7 +86,8 @@ def desk(
 
     def look(followed: str) -> str:
         """What the easel shows."""
-        shown = easel.drawn(studio.queue, studio.folder, studio.health, tab, followed)
+        health, training = studio.health, studio.training()
+        shown = easel.drawn(studio.queue, studio.folder, health, tab, followed, training=training)
         return shown.watched(easel.address(tab, followed))
 
     def preview(*sent: Any) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from pipelines.queue.queue import Queue, Row, Settings, State
 from ui.result import kind
 from ui.shown import Shown
 from ui.status import stage, waiting
-from ui.words import of
+from ui.words import of, say
 
 LOOKED_AT = 100  # rows that are searched for the latest one of a tab
 LATEST: tuple[State, ...] = ("done", "failed", "cancelled", "paused")  # what is shown while nothing is at work
@@ -58,11 +58,18 @@ def seen(queue: Queue, health: Callable[[], str], follows: str, tab: str) -> See
     return Seen(row, ahead, others, queue.settings(), health())
 
 
-def drawn(queue: Queue, folder: Path, health: Callable[[], str], tab: str, follows: str) -> Shown:
-    """The easel of `tab` for a page that follows row `follows`, or "", and the line of the others under it."""
+def drawn(
+    queue: Queue, folder: Path, health: Callable[[], str], tab: str, follows: str, training: bool = False
+) -> Shown:
+    """The easel of `tab` for a page that follows row `follows`, or "", and the line of the others under it.
+
+    `training` is whether a training takes from the render what it has of this machine, which is told beside it.
+    """
     now = seen(queue, health, follows, tab)
     shown = stage(now.row, now.ahead, folder, now.health, of("hint", tab), now.settings)
-    return Shown.of(f"{shown}{waiting(now.others)}")
+    slower = training and now.row is not None and now.row.state in ("queued", "running")
+    note = f'<p class="note" data-key="training" role="status">{say("status.training")}</p>' if slower else ""
+    return Shown.of(f"{shown}{note}{waiting(now.others)}")
 
 
 def address(tab: str, follows: str = "") -> str:

@@ -15,6 +15,7 @@ from ui.words import knows, of, say
 TABS = (
     ("t", "text"), ("v", "video"), ("m", "masked"), ("s", "scenes"), ("b", "layout"), ("l", "layered"),
     ("d", "dubbing"), ("x", "grid"), ("q", "queue"), ("h", "history"), ("o", "models"),
+    ("r", "train"),
 )  # fmt: skip
 # What is pressed; what it does stands in the catalogue under the same name.
 EVERYWHERE = {"render": "CTRL Enter", "nth": "Alt 1 … Alt 9", "escape": "Esc", "sheet": "?", "rows": "Alt ↑ ↓",

@@ -31,6 +31,7 @@ from ui import (
     history,
     keys,
     levels,
+    losscurve,
     models,
     overlay,
     plan,
@@ -44,6 +45,10 @@ from ui import (
     stack,
     strip,
     table,
+    train,
+    trainfiles,
+    trainreport,
+    trainview,
     watch,
 )
 from ui.calls import Calls
@@ -79,7 +84,7 @@ TABS: Mapping[str, Callable[[Studio, Sequence[Any]], Desk]] = {
 STYLED = (
     css, plan, queuelist, result, overlay, stack, drop, canvas, strip, table, boxes, prints, chosen, remarks,
     comparison, restored, history, models, levels, keys, presets, expansion, grid, gridtable,
-    dubbingface, dubbingresult, dubbingvoice,
+    dubbingface, dubbingresult, dubbingvoice, losscurve, trainreport, trainview,
 )  # fmt: skip
 
 # Pages that gradio keeps in mind, each with a copy of its fields, about a megabyte. A page that only looks needs none,
@@ -188,7 +193,9 @@ def _laid_out(studio: Studio, page: gr.Blocks) -> None:
             history.history_tab(studio, desks, tabs, tab, back)
         with gr.Tab(of("tab", "models"), id="models"):
             models.models_tab(studio)
-    for form in (*(desk.form for desk in desks), grids.form):
+        with gr.Tab(of("tab", "train"), id="train") as tab:
+            training = train.train_tab(studio, desks, tabs, [tab.select])
+    for form in (*(desk.form for desk in desks), grids.form, training.form):
         _draft(page, form)
 
 
@@ -207,7 +214,10 @@ def places(studio: Studio) -> Mapping[str, Place]:
 
     def easel_of(tab: str) -> Place:
         return Place(
-            lambda follows: easel.drawn(studio.queue, studio.folder, studio.health, tab, follows), {"follows": ID}
+            lambda follows: easel.drawn(
+                studio.queue, studio.folder, studio.health, tab, follows, training=studio.training()
+            ),
+            {"follows": ID},
         )
 
     return {
@@ -217,6 +227,8 @@ def places(studio: Studio) -> Mapping[str, Place]:
         history.WALL_AT: Place(lambda: history.known(studio), slow=True),
         "verdict": Place(lambda id: Shown(chosen.verdict(studio, id)), {"id": ID}),
         "models": Place(lambda at: models.shown(studio, at), {"at": models.AT}, slow=True),
+        "train": Place(lambda run: train.shown(studio, run), {"run": ID}, slow=True),
+        "preflight": Place(lambda check: train.checked(studio, check), {"check": ID}, slow=True),
     }
 
 
@@ -229,7 +241,7 @@ def options(studio: Studio, guard: dict[str, Any]) -> dict[str, Any]:
     own = [
         # What is asked for most comes first.
         *watch.routes(places(studio)), *routes(studio.queue, folder), *given.routes(), *dubbingfiles.routes(given),
-        *gridfiles.routes(studio.queue, folder),
+        *gridfiles.routes(studio.queue, folder), *trainfiles.routes(studio.runs, studio.by_path),
     ]  # fmt: skip
     return {
         "theme": Paper(),

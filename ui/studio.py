@@ -15,6 +15,7 @@ from pipelines.queue.loaded import Loaded
 from pipelines.queue.queue import Queue
 from pipelines.shelf.hub import Fetcher
 from pipelines.shelf.shelf import Shelf
+from training.runs import Runs
 from ui.pace import Pace
 from ui.uploads import Uploads
 
@@ -69,3 +70,16 @@ class Studio:
     def reproductions(self) -> Reproductions:
         """Outputs that are to be rendered again and compared."""
         return Reproductions(self.folder)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Trainings that pages began."""
+        return Runs(self.folder)
+
+    def rendering(self) -> bool:
+        """Whether a render is at work."""
+        return any(row.state == "running" for row in self.queue.line(1))
+
+    def training(self) -> bool:
+        """Whether a training is at work, which takes from a render what it has of this machine."""
+        return bool(self.runs.busy())
