@@ -27,7 +27,20 @@ HERE = Path(__file__).parent / "screenshots"
 PORT = 7871
 SIZES = {"desktop": (1280, 860), "phone": (390, 844)}
 WAITING = ("a yellow ring by the sea", "three white circles in a meadow", "a purple heart under a night sky")
-TABS = ("Text", "Video", "Masked", "Scenes", "Layout", "Layers", "Dubbing", "Grid", "Queue", "History", "Models")
+TABS = (
+    "Text",
+    "Video",
+    "Masked",
+    "Scenes",
+    "Layout",
+    "Layers",
+    "Dubbing",
+    "Grid",
+    "Queue",
+    "History",
+    "Models",
+    "Train",
+)
 EXAMPLES = ("demo.yaml",)
 PATIENCE = 90.0  # seconds that a render may take
 
