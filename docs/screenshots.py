@@ -168,7 +168,7 @@ def _grid(page: Any) -> None:
     page.fill("#grid-values-1 input, #grid-values-1 textarea", "1..3")
     page.wait_for_timeout(1000)
     page.click("#grid-render")
-    page.wait_for_selector("#grid-table td img >> nth=8")
+    page.wait_for_selector("#grid-table td img >> nth=8", state="attached")
 
 
 def _render(page: Any, kind: str) -> None:
