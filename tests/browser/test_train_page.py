@@ -88,8 +88,9 @@ def test_a_folder_is_checked_trained_on_paused_and_tried(
     page.get_by_role("button", name="Try it: my-snarf").click()
     page.wait_for_selector("#text-prompt textarea")
     until(lambda: page.input_value("#text-prompt textarea") == "a snarf" or page.wait_for_timeout(50))
-    page.wait_for_function("() => document.querySelector('#text-adapters textarea, #text-adapters input')?.value"
-                           " === 'my-snarf-7'")  # fmt: skip
+    page.click("#text-form >> text=More options")  # where the adapters stand
+    field = "#text-adapters textarea, #text-adapters input"
+    until(lambda: page.input_value(field) == "my-snarf-7" or page.wait_for_timeout(50))
 
     turn_to(page, "Train")
     page.get_by_role("button", name="Go on: my-snarf").click()
