@@ -108,8 +108,10 @@ def test_a_folder_is_checked_trained_on_paused_and_tried(
 
 def test_a_run_file_goes_into_the_fields_and_essentials_hide_the_rest(visit: Open, tmp_path: Path) -> None:
     page = training(visit)
+    page.wait_for_timeout(1000)  # the tab's first answer is still to come
     page.click("#train-form >> text=The run file")
     fill(page, "file", f"data: {{sources: [{{path: {tmp_path}}}]}}\nloop: {{steps: 33, batch: 3}}\ntrain: {{rank: 5}}")
+    page.wait_for_timeout(500)  # gradio tells its server what was typed a moment later
     page.click("#train-use")
     page.wait_for_selector("#train-used >> text=The fields are filled in.")
     until(lambda: page.input_value("#train-steps input") == "33" or page.wait_for_timeout(50))
