@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,7 @@ def runs_at(folder: Path) -> Runs:
 
 def over(runs: Runs, id: str) -> Kept:
     """The run `id` once its process has ended."""
-    until(lambda: time.sleep(0.05) or not now(runs, id).going)
+    until(lambda: not now(runs, id).going)
     return now(runs, id)
 
 

@@ -173,7 +173,7 @@ def test_every_field_has_a_word_and_a_place(studio: Studio) -> None:
 def listeners(studio: Studio) -> dict[str, Any]:
     """The tab's listeners by name, over the whole page."""
     page = build(studio.queue, studio.folder, studio.check, by_path=True)
-    page.studio.__dict__["runs"] = studio.runs  # type: ignore[attr-defined]
+    page.studio.__dict__["runs"] = studio.runs
     names = ("preview", "check", "begin", "act", "take", "use")
     found = {}
     for each in page.fns.values():

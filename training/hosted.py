@@ -64,7 +64,7 @@ def go(folder: Path, *, preflight: bool = False) -> tuple[int, str]:
         write_bytes(folder / REPORT, json.dumps(report.to_json(), ensure_ascii=False).encode())
 
     before = sys.stderr
-    heard = sys.stderr = _Heard(before)  # type: ignore[assignment]
+    heard = sys.stderr = _Heard(before)
     try:
         status = start(folder / RUN, preflight=preflight, heard=keep) or DONE
         return status, heard.sentence if status else ""

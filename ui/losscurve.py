@@ -94,7 +94,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(values)
     low, high = ordered[0], ordered[min(len(ordered) - 1, round(0.99 * len(ordered)))]
     room = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
-    return low - room, high + room
+    return (max(0.0, low - room) if low >= 0 else low - room), high + room  # a loss that is never negative ends at 0
 
 
 def _thinned(points: Points) -> Points:

@@ -7,7 +7,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from training.follow import RESULTS, sheet_of
-from training.runs import RUN, Kept, Runs
+from training.hosted import RUN
+from training.runs import Kept, Runs
 from ui.past import HEADERS
 from ui.within import OpenFile, opened
 from ui.words import say

@@ -15,7 +15,7 @@ GIB = 2**30
 SHOWN = 50  # findings of one level
 CSS = """
 .report { display: flex; flex-direction: column; gap: 14px; min-width: 0; }
-.report h3, .run h3 { margin: 0; font: 600 17px/1.25 var(--serif); color: var(--body-text-color); }
+.report h3, .run h3, .train-report h3 { margin: 0; font: 600 17px/1.25 var(--serif); color: var(--body-text-color); }
 .report p { margin: 0; } .report .facts { justify-content: flex-start; margin: 0; }
 .findings { width: 100%; border-collapse: collapse; font-size: 14.5px; table-layout: fixed; }
 .findings caption { text-align: left; font-weight: 600; padding: 0 0 4px; }
