@@ -62,7 +62,7 @@ footer { display: none !important; }
 .tabs .tab-container, .tab-wrapper { border: 0 !important; }
 .tab-container::after { display: none !important; }
 .tab-container button {
-  font: 600 18px/1 var(--serif) !important; padding: 12px 16px !important; border: 0 !important;
+  font: 600 18px/1 var(--serif) !important; padding: 12px 11px !important; border: 0 !important;
   color: var(--body-text-color-subdued) !important; background: none !important;
 }
 .tab-container button.selected { color: var(--body-text-color) !important; }
