@@ -40,10 +40,10 @@ def state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for index, slots in optimizer.state_dict()["state"].items():
         for slot, value in slots.items():
-            inner = (
-                {f"{slot}/{name}": each for name, each in value.items()} if isinstance(value, dict) else {slot: value}
-            )
-            found |= {f"{index}/{name}": torch.as_tensor(each) for name, each in inner.items() if each is not None}
+            if isinstance(value, dict):  # its tables are shared by all weights, and a checkpoint has each tensor once
+                found |= {f"{index}/{slot}/{name}": each.clone() for name, each in value.items() if each is not None}
+            elif value is not None:
+                found[f"{index}/{slot}"] = torch.as_tensor(value)
     return found
 
 
@@ -55,7 +55,8 @@ def restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> Non
         place = slots.setdefault(int(index), {})
         if inner:
             place, slot = place.setdefault(slot, {}), inner[0]
-        place[slot] = tensor.clone()
+        plain = tensor.dtype == torch.int64 and tensor.ndim == 0  # bitsandbytes counts its steps in Python's numbers
+        place[slot] = int(tensor) if plain else tensor.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
 
 
