@@ -183,7 +183,7 @@ def render(work: Work, jobs: Sequence[LayoutJob]) -> list[Output]:
         regional,
         tokens,
         [one.seed for one in jobs],
-        rows,
+        [row[1:] for row in rows],
         reader.context,
         boxes,
         lambda: work.progress(steps, steps),

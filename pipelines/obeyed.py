@@ -63,7 +63,7 @@ def judge(
     plan: TokenPlan,
     tokens: Tensor,
     seeds: Sequence[int],
-    rows: Sequence[Sequence[str]],
+    prompts: Sequence[Sequence[str]],
     read: Callable[[Sequence[Sequence[str]]], Tensor],
     boxes: Sequence[TokenBox],
     goes_on: Callable[[], bool],
@@ -80,8 +80,8 @@ def judge(
         plan: `layout_plan` with prompts for boxes.
         tokens: [B, N, C] the finished picture.
         seeds: of the jobs; the noise is drawn from them, and the same for all that is compared.
-        rows: for each job the global prompt and then the prompt of each box.
-        read: gives [B, (1 + K) * L, X] of such rows.
+        prompts: for each job those of its boxes.
+        read: gives [B, (1 + K) * L, X] of rows of texts, a global prompt and then one for each box.
         boxes: in tokens, the same for all jobs.
         goes_on: asked after each level of noise; False cancels.
 
@@ -93,17 +93,17 @@ def judge(
     from pipelines.sampler import Cancelled, draw_noise
 
     _, height, width, _ = (plan.positions[plan.context_tokens :].max(0) + 1).tolist()
-    others = [rivals(row[1:]) for row in rows]
-    asked = [[["", *row[1:]] for row in rows], [[""] * len(row) for row in rows]]
+    others = [rivals(each) for each in prompts]
+    asked = [[["", *each] for each in prompts], [[""] * (1 + len(each)) for each in prompts]]
     if any(rival is not None for found in others for rival in found):
         asked.append([
-            ["", *(prompt if i is None else row[1 + i] for prompt, i in zip(row[1:], found, strict=True))]
-            for row, found in zip(rows, others, strict=True)
+            ["", *(prompt if i is None else each[i] for prompt, i in zip(each, found, strict=True))]
+            for each, found in zip(prompts, others, strict=True)
         ])  # fmt: skip
     contexts = [read(each).to(model.device, model.dtype) for each in asked]
     shares = torch.from_numpy(judged_tokens(boxes, height, width)).to(model.device, torch.float32)
     shares = shares / shares.sum(1, keepdim=True)
-    errors = torch.zeros(len(asked), len(rows), len(boxes), device=model.device)
+    errors = torch.zeros(len(asked), len(prompts), len(boxes), device=model.device)
     clean = tokens.to(model.device, torch.float32)
     with torch.no_grad():
         for number, level in enumerate(LEVELS, 1):
@@ -124,10 +124,10 @@ def judge(
         [
             {
                 "obeyed": round(float(obeyed[b, k]), 3),
-                "rival": None if rival is None else row[1 + rival],
+                "rival": None if rival is None else each[rival],
                 "beats_rival": None if rival is None else bool(told[b, k] < errors[2, b, k]),
             }
             for k, rival in enumerate(others[b])
         ]
-        for b, row in enumerate(rows)
+        for b, each in enumerate(prompts)
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,9 +96,21 @@ def test_the_truth_of_a_layout_scores_nearly_full_marks_and_an_empty_picture_non
     cases = layout_cases(kind, 40, PICTURES, mechanism="both")  # type: ignore[arg-type]
     scores = evaluate_layout(lambda jobs: [truth(case.scene) for case in cases], cases, PICTURES)
     assert scores.rates["boxes"] > (0.8 if kind == "overlapping" else 0.95), "hidden outlines are sometimes unknown"
-    assert scores.rates["ground"] == 1
+    assert scores.rates["ground"] == 1 and scores.rates["coloured"] >= scores.rates["boxes"]
     empty = evaluate_layout(lambda jobs: [truth(Scene((), case.scene.ground)) for case in cases], cases, PICTURES)
-    assert empty.rates["boxes"] == 0 and empty.rates["exact"] == 0
+    assert empty.rates["boxes"] == empty.rates["coloured"] == empty.rates["exact"] == 0
+    others = {"circle": "square", "square": "circle"}
+
+    def changed(change: Callable[[Thing, str], Thing]) -> dict[str, float]:
+        scenes = [Scene(tuple(change(t, c.scene.ground) for t in c.scene.things), c.scene.ground) for c in cases]
+        return dict(evaluate_layout(lambda jobs: [truth(scene) for scene in scenes], cases, PICTURES).rates)
+
+    reshaped = changed(lambda thing, ground: replace(thing, shape=others.get(thing.shape, "circle")))
+    assert reshaped["boxes"] == 0 and reshaped["coloured"] > (0.6 if kind == "overlapping" else 0.9)
+    recoloured = changed(
+        lambda thing, ground: replace(thing, colour=next(c for c in WORLD.colours if c not in (thing.colour, ground)))
+    )
+    assert recoloured["boxes"] == recoloured["coloured"] == 0
 
 
 def test_the_autoencoder_alone_leaves_room_above_the_bars() -> None:

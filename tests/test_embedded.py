@@ -15,6 +15,7 @@ from pipelines.engine import Engine
 from pipelines.files.jobfile import read_jobs
 from training.evaluate import drawer
 from training.papercut import World
+from training.renders import Settings
 
 PAPERCUT = EMBEDDED / "papercut"
 DEMO = EMBEDDED / "examples" / "demo.yaml"
@@ -75,7 +76,7 @@ def test_the_vocabulary_is_what_its_training_said() -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (192, 192), (64, 192), (176, 80)])
 def test_every_size_in_its_range_gives_a_whole_picture(size: tuple[int, int]) -> None:
-    draw = drawer("papercut", 12, 3.0, None, size, seed=3)
+    draw = drawer(Settings(size=size, steps=12, guidance=3.0, seed=3))
     pictures = draw(["a red circle on a white background", "a blue square on a yellow background"])
     assert pictures.shape == (2, 3, size[1], size[0])
     corners = torch.stack([pictures[:, :, y, x] for y in (1, -2) for x in (1, -2)])

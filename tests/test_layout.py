@@ -380,7 +380,7 @@ class Literal:
         return type("Output", (), {"sample": (tokens - guess) / time[:, None, None]})
 
 
-VECTORS = {"": [0.0, 0.0], "whole": [5.0, 5.0], "a": [2.0, 0.0], "b": [0.0, 2.0], "c": [1.0, 1.0]}
+VECTORS = {"": [0.0, 0.0], "a": [2.0, 0.0], "b": [0.0, 2.0], "c": [1.0, 1.0]}
 
 
 def judged(prompts: list[str], drawn: list[list[float]]) -> list[dict]:  # type: ignore[type-arg]
@@ -394,7 +394,7 @@ def judged(prompts: list[str], drawn: list[list[float]]) -> list[dict]:  # type:
         return torch.tensor([[VECTORS[text] for text in row] for row in rows])
 
     model, plan = Literal(boxes, 4, clean), layout_plan(1, 4, 4, boxes, placed=True, regional=True)
-    return judge(model, plan, clean, [3], [["whole", *prompts]], read, boxes, lambda: True)[0]  # type: ignore[arg-type]
+    return judge(model, plan, clean, [3], [prompts], read, boxes, lambda: True)[0]  # type: ignore[arg-type]
 
 
 def test_a_box_that_shows_its_prompt_is_obeyed_and_one_that_shows_another_is_not() -> None:
@@ -411,7 +411,7 @@ def test_half_a_prompt_is_worth_what_it_explains() -> None:
     assert found["obeyed"] == 0, "the prompt is as far off as none"
 
 
-def test_what_the_global_prompt_says_takes_nothing_from_a_box() -> None:
+def test_boxes_are_judged_without_a_global_prompt() -> None:
     asked: list[str] = []
     boxes = ((0, 0, 2, 2),)
 
@@ -420,7 +420,7 @@ def test_what_the_global_prompt_says_takes_nothing_from_a_box() -> None:
         return torch.tensor([[VECTORS[text] for text in row] for row in rows])
 
     clean, plan = torch.zeros(1, 16, 2), layout_plan(1, 4, 4, boxes, placed=True, regional=True)
-    judge(Literal(boxes, 4, clean), plan, clean, [3], [["whole", "a"]], read, boxes, lambda: True)  # type: ignore[arg-type]
+    judge(Literal(boxes, 4, clean), plan, clean, [3], [["a"]], read, boxes, lambda: True)  # type: ignore[arg-type]
     assert asked and not any(asked)
 
 

@@ -76,30 +76,15 @@ def evaluate_splits(
     return {split: evaluate(draw, [one.scene(i) for i in range(count)]) for split, one in worlds.items()}
 
 
-def drawer(
-    checkpoint: str,
-    steps: int,
-    guidance: float,
-    internal: float | None,
-    size: tuple[int, int],
-    seed: int,
-    adapters: tuple[str, ...] = (),
-) -> Draw:
-    """Pictures by a checkpoint through the engine, the way `diorama render` draws them; seeds count up from `seed`."""
-    settings = Settings(
-        model=checkpoint,
-        size=size,
-        steps=steps,
-        guidance=guidance,
-        internal_guidance=internal,
-        seed=seed,
-        adapters=adapters,
-    )
+def drawer(settings: Settings) -> Draw:
+    """Pictures through the engine, the way `diorama render` draws them; seeds count up from the settings' own."""
     render_jobs, drawn = through_engine(batch=50), 0
 
     def draw(captions: list[str]) -> Tensor:
         nonlocal drawn
-        jobs = [settings.job("text", drawn + i, prompt=caption, size=size) for i, caption in enumerate(captions)]
+        jobs = [
+            settings.job("text", drawn + i, prompt=caption, size=settings.size) for i, caption in enumerate(captions)
+        ]
         drawn += len(jobs)
         frames = np.stack([rendered.frames[0] for rendered in render_jobs(jobs)])
         return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
@@ -127,8 +112,7 @@ def reconstruction(checkpoint: str, count: int = 64) -> dict[str, float]:
 
 
 def _pictures(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
-    sampling = (settings.steps, settings.guidance, settings.internal_guidance)
-    draw = drawer(settings.model, *sampling, settings.size, settings.seed, settings.adapters)
+    draw = drawer(settings)
     for split in ("unseen", "pairs"):
         world = World(options.world_seed, TWO, split=split)
         scenes = [world.scene(i, settings.aspect) for i in range(options.count)]

@@ -82,10 +82,14 @@ def layout_cases(
 
 
 def evaluate_layout(render: Render, cases: Sequence[Case], settings: Settings) -> Scores:
-    """Score layouts: `boxes` is the share of boxes that are obeyed, `exact` of pictures with all of them obeyed."""
+    """Score layouts.
+
+    The rates: `boxes`, the share of boxes that are obeyed; `coloured`, of boxes that something of the right colour
+    fills as well, whatever its outline is read as; `exact`, of pictures with all boxes obeyed.
+    """
     results = [rendered.frames[0][..., :3] for rendered in render([case.job for case in cases])]
     failures: list[Failure] = []
-    right = boxes = grounds = 0
+    right = coloured = boxes = grounds = 0
     for number, (case, picture) in enumerate(zip(cases, results, strict=True)):
         reading = read(picture, settings.shapes)
         obeyed = [
@@ -93,6 +97,10 @@ def evaluate_layout(render: Render, cases: Sequence[Case], settings: Settings) -
             for thing, box in zip(case.scene.things, case.boxes, strict=True)
         ]
         right, boxes = right + sum(obeyed), boxes + len(obeyed)
+        coloured += sum(
+            fills(reading, thing, box, settings.aspect)
+            for thing, box in zip(case.scene.things, case.boxes, strict=True)
+        )
         grounds += reading.ground == case.scene.ground
         if not all(obeyed):
             missed = ", ".join(thing.words for thing, good in zip(case.scene.things, obeyed, strict=True) if not good)
@@ -100,6 +108,7 @@ def evaluate_layout(render: Render, cases: Sequence[Case], settings: Settings) -
     total = max(len(cases), 1)
     rates = {
         "boxes": right / max(boxes, 1),
+        "coloured": coloured / max(boxes, 1),
         "exact": 1 - len(failures) / total,
         "ground": grounds / total,
     }
@@ -120,6 +129,12 @@ def evaluate_autoencoder(checkpoint: str, cases: Sequence[Case], settings: Setti
 def obeys(reading: Reading, thing: Thing, box: Box, aspect: tuple[float, float]) -> bool:
     """Whether a picture shows a thing like `thing` where `box` is."""
     alike = [seen for seen in reading.things if (seen.colour, seen.shape) == thing.pair]
+    return any(overlap(box, _whole(seen, aspect)) >= ENOUGH for seen in alike)
+
+
+def fills(reading: Reading, thing: Thing, box: Box, aspect: tuple[float, float]) -> bool:
+    """Whether something of the colour of `thing`, of any shape, is where `box` is."""
+    alike = [seen for seen in reading.things if seen.colour == thing.colour]
     return any(overlap(box, _whole(seen, aspect)) >= ENOUGH for seen in alike)
 
 

@@ -27,6 +27,7 @@ from training.ground import palette
 from training.papercut import TWO, World
 from training.parser import COLOUR_REACH, survey
 from training.pixels import UNKNOWN, Array, Mask, Pixels, bounds, floats, to_pixels, work_image
+from training.renders import PICTURE_SIZE, Settings
 from training.scene import COLOURS, SHAPES, Scene, Thing
 from training.scores import Failure, Scores, write_sheet
 
@@ -230,10 +231,13 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="papercut", help="what the adapter was trained on")
     parser.add_argument("--sheets", type=Path, help="write sheets of failures into this folder")
     options = parser.parse_args()
-    size = (128, 128)
 
     def drawing(*adapters: str) -> Draw:
-        return drawer(options.checkpoint, options.steps, options.guidance, None, size, 0, adapters)
+        return drawer(
+            Settings(
+                options.checkpoint, PICTURE_SIZE, steps=options.steps, guidance=options.guidance, adapters=adapters
+            )
+        )
 
     scores = score(drawing(options.adapter), new(options.count))
     print(f"{options.count} new prompts: {scores.words}", flush=True)
