@@ -29,7 +29,7 @@ from training.drawing import render
 from training.evaluate_layout import KINDS, evaluate_autoencoder, evaluate_layout, layout_cases
 from training.papercut import World
 from training.renders import Settings
-from training.scene import SHAPES, Scene
+from training.scene import SHAPES, Scene, Thing
 
 PICTURES = Settings(size=(128, 128))
 WORLD = World(5, placement="canonical")

@@ -200,6 +200,13 @@ def refused(refusal: Refusal) -> str:
     return f'<p class="note bad" role="alert">{place}{escape(in_language(refusal.reason))}</p>'
 
 
+def noted(sentence: str, bad: bool = False) -> str:
+    """A sentence that answers a press; nothing where there is none."""
+    if not sentence:
+        return ""
+    return f'<p class="note{" bad" if bad else ""}" role="{"alert" if bad else "status"}">{escape(sentence)}</p>'
+
+
 def label_of(field: str) -> str:
     """What the page calls a field of a job: `scenes[1].prompt` is Scene 2, prompt."""
     if is_field(field):

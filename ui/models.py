@@ -19,6 +19,7 @@ from pipelines.refusal import Refusal
 from pipelines.shelf.hub import Fetching, Plan
 from pipelines.shelf.shelf import Shelved
 from pipelines.shelf.table import bytes_of, count_of
+from ui.fields import noted
 from ui.reasons import cause, in_language, marked
 from ui.redraw import SHELL, redrawn
 from ui.settings import quick
@@ -84,38 +85,38 @@ def models_tab(studio: Studio) -> None:
 
     def act(width: Any, height: Any, frames: Any, event: gr.EventData) -> tuple[Any, ...]:
         told = press(studio, str(getattr(event, "act", "")), str(getattr(event, "model", "")))
-        return look(width, height, frames), _said(told)
+        return look(width, height, frames), noted(told)
 
     def find(text: str) -> tuple[Any, ...]:
         try:
             plan = fetcher.look_up(text or "")
         except Refusal as refusal:
-            return _said(in_language(refusal.reason), bad=True), None, gr.Button(visible=False)
+            return noted(in_language(refusal.reason), bad=True), None, gr.Button(visible=False)
         missing, size, count = bytes_of(plan.missing), bytes_of(plan.bytes), len(plan.files)
         if plan.missing:
             told = say("models.planned", id=plan.id, missing=numerals(missing), count=count)
         else:
             told = say("models.complete", id=plan.id, bytes=numerals(size), count=count)
-        return _said(told), plan, gr.Button(visible=plan.missing > 0)
+        return noted(told), plan, gr.Button(visible=plan.missing > 0)
 
     def fetch(plan: Plan | None) -> tuple[Any, ...]:
         if plan is None:  # the server keeps only so many pages in mind
-            return _said(say("models.look_again"), bad=True), None, gr.Button(visible=False), gr.skip()
+            return noted(say("models.look_again"), bad=True), None, gr.Button(visible=False), gr.skip()
         try:
             fetcher.start(plan)
         except Refusal as refusal:
-            return _said(in_language(refusal.reason), bad=True), None, gr.Button(visible=False), gr.skip()
+            return noted(in_language(refusal.reason), bad=True), None, gr.Button(visible=False), gr.skip()
         return "", None, gr.Button(visible=False), coming_said(fetch_said(fetcher.now()))
 
     def add(text: str, width: Any, height: Any, frames: Any) -> tuple[Any, ...]:
         try:
-            told = _said(say("models.added", id=shelf.add(text or "")))
+            told = noted(say("models.added", id=shelf.add(text or "")))
         except Refusal as refusal:
-            return gr.skip(), _said(in_language(refusal.reason), bad=True)
+            return gr.skip(), noted(in_language(refusal.reason), bad=True)
         return look(width, height, frames), told
 
     with gr.Column(elem_classes="sheet"):
-        told = gr.HTML(_said(""), elem_classes="models-said", elem_id="models-said", apply_default_css=False)
+        told = gr.HTML(noted(""), elem_classes="models-said", elem_id="models-said", apply_default_css=False)
         with gr.Accordion(say("models.at"), open=False, elem_classes="more"), gr.Row(elem_classes="pair models-at"):
             width = gr.Number(
                 SIZE[0], label=say("models.width"), precision=0, minimum=16, maximum=MOST_SIDE, min_width=100
@@ -144,7 +145,7 @@ def models_tab(studio: Studio) -> None:
             get = gr.Button(
                 say("models.fetch"), variant="primary", visible=False, elem_id="models-fetch", scale=0, min_width=140
             )
-        found = gr.HTML(_said(""), elem_classes="models-said", elem_id="models-found", apply_default_css=False)
+        found = gr.HTML(noted(""), elem_classes="models-said", elem_id="models-found", apply_default_css=False)
         coming = gr.HTML(coming_said(""), elem_classes="models-said", elem_id="models-coming", apply_default_css=False)
         if shelf.by_path:
             folder = gr.Textbox(
@@ -155,7 +156,7 @@ def models_tab(studio: Studio) -> None:
                 put = gr.Button(
                     say("models.add_folder"), elem_classes="quiet", elem_id="models-put", scale=0, min_width=180
                 )
-            answer = gr.HTML(_said(""), elem_classes="models-said", elem_id="models-put-said", apply_default_css=False)
+            answer = gr.HTML(noted(""), elem_classes="models-said", elem_id="models-put-said", apply_default_css=False)
     plan = gr.State(None)
 
     at = [width, height, frames]
@@ -224,12 +225,12 @@ def drawn(
 def fetch_said(now: Fetching | None) -> str:
     """How far a fetch is, or how it ended."""
     if now is None:
-        return _said("")
+        return noted("")
     if now.problem:
-        return _said(in_language(now.problem), bad=True)
+        return noted(in_language(now.problem), bad=True)
     if now.over:
-        return _said(say("models.fetched", id=now.plan.id))
-    return _said(
+        return noted(say("models.fetched", id=now.plan.id))
+    return noted(
         say(
             "models.fetching",
             id=now.plan.id,
@@ -306,12 +307,6 @@ def _button(act: str, words: str, one: Shelved) -> str:
     id = escape(one.id, quote=True)
     label = of("model", act, id=id)
     return f'<button type="button" data-act="{act}" data-model="{id}" aria-label="{label}">{words}</button>'
-
-
-def _said(text: str, bad: bool = False) -> str:
-    if not text:
-        return ""
-    return f'<p class="note{" bad" if bad else ""}" role="{"alert" if bad else "status"}">{escape(text)}</p>'
 
 
 def _whole(value: Any, otherwise: int, most: int) -> int:

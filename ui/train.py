@@ -16,7 +16,7 @@ from pipelines.refusal import Refusal
 from training.runs import Busy, check_id
 from ui import levels, trainresult, trainview
 from ui.desk import LOOK, Desk
-from ui.fields import refused
+from ui.fields import noted, refused
 from ui.reasons import cause, in_language
 from ui.redraw import SHELL, redrawn
 from ui.settings import quick
@@ -103,10 +103,10 @@ def train_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, opened: Sequ
     def act(followed: str, event: gr.EventData) -> tuple[Any, ...]:
         word, id = (str(getattr(event, name, None) or "") for name in ("act", "run"))
         if word == "show":
-            return id, look(id), _said("")
+            return id, look(id), noted("")
         answer = press(studio, word, id)
         followed = "" if word == "remove" and followed == id else followed or id
-        return followed, look(followed), _said(answer)
+        return followed, look(followed), noted(answer)
 
     def take(prompt: str, event: gr.EventData) -> tuple[Any, ...]:
         """What a run has made in the fields of a tab that renders, which is opened."""
@@ -114,10 +114,10 @@ def train_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, opened: Sequ
         try:
             tried = trainresult.ready(studio, id)
         except Refusal as refusal:
-            return _said(in_language(refusal.reason), bad=True), *[gr.skip()] * (len(filled) - 1)
+            return noted(in_language(refusal.reason), bad=True), *[gr.skip()] * (len(filled) - 1)
         except OSError as error:
-            return _said(say("train.unwritten", why=cause(error)), bad=True), *[gr.skip()] * (len(filled) - 1)
-        answer: list[Any] = [_said(say("train.ready", name=tried.name)), gr.Tabs(selected=tried.tab)]
+            return noted(say("train.unwritten", why=cause(error)), bad=True), *[gr.skip()] * (len(filled) - 1)
+        answer: list[Any] = [noted(say("train.ready", name=tried.name)), gr.Tabs(selected=tried.tab)]
         for desk in tasters:
             if desk.form.kind == tried.tab:
                 choices = studio.shelf.choices(desk.form.task)
@@ -133,7 +133,7 @@ def train_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, opened: Sequ
             values = form.values(text)
         except Refusal as refusal:
             return refused(refusal), *[gr.skip()] * len(form.form.parts)
-        return _said(say("train.used")), *values
+        return noted(say("train.used")), *values
 
     with gr.Row(elem_classes="desk", equal_height=False):
         with gr.Column(scale=6, min_width=300, elem_classes="sheet form", elem_id="train-form"):
@@ -234,9 +234,3 @@ def press(studio: Studio, act: str, id: str) -> str:
     except OSError as error:
         return say("train.unwritten", why=cause(error))
     return say("train.gone")
-
-
-def _said(sentence: str, bad: bool = False) -> str:
-    if not sentence:
-        return ""
-    return f'<p class="note{" bad" if bad else ""}" role="{"alert" if bad else "status"}">{escape(sentence)}</p>'
