@@ -178,8 +178,9 @@ def form_of(config: FlowConfig, seed: int, step: int) -> Form:
 
 def _arranged(task: Task, rng: random.Random) -> Form:
     """Where boxes are in the plan, a form of its own for nearly every step: samples share its boxes and little else."""
+    overlap = rng.random() < 0.5
     count = rng.choice(COUNTS)
-    boxes = drawn_boxes(rng, count)
+    boxes = token_boxes(rng, *HOME, count, overlap)
     if task == "layered":
         return Form(task, *HOME, boxes=boxes, prompted=rng.random() < 0.5)
     prompted, siamese = rng.choice(MECHANISMS)
