@@ -1,73 +1,99 @@
-"""The batch renderer behind `diorama render`: checks every job, then renders them group by group.
+"""The batch renderer behind `diorama render`: checks all rows, renders what is not there yet, says what became of them.
 
-It drives whatever renders behind the protocols below; the one that does is `engine.py`.
+It drives a crew (`farm/crew.py`) and keeps the manifest (`farm/manifest.py`) of the output folder, so that the same
+command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
-from pipelines.estimate import Estimate, Rendered
+from pipelines.estimate import Estimate
+from pipelines.farm.contact import write_sheets
+from pipelines.farm.crew import Alone, Crew
+from pipelines.farm.manifest import FOLDER, Entry, Manifest, key_of
+from pipelines.farm.report import Report
+from pipelines.farm.station import Outcome, Row
+from pipelines.farm.units import Sizes, cut
 from pipelines.files.jobfile import Source
 from pipelines.files.output import OutputFolder
 from pipelines.job import Job, ScenesJob
-from pipelines.measure import Rehearsal
 from pipelines.progress import Progress, duration
 from pipelines.refusal import Refusal, Refused, on_one_line
+from pipelines.renderer import Groups, Renderer, Step
+
+GOES_ON = "nothing is lost: the same command goes on when this is mended"
+LISTED = 50  # outputs that are listed in the end; of more, the manifest and the contact sheets tell
 
 
-class Renderer(Protocol):
-    """What renders jobs: the engine, or a fake in tests."""
+@dataclass(frozen=True)
+class Options:
+    """How a batch is rendered.
 
-    def check(self, job: Job) -> Estimate:
-        """The cost of a job. Raises Refusal when the job can not be rendered."""
-
-    def render(
-        self, jobs: Sequence[Job], progress: Callable[[int, int], bool], at_once: int | None = None
-    ) -> Sequence[Rendered]:
-        """Render jobs that share a batch, calling `progress(step, steps)` after each step.
-
-        `at_once` is given to spare memory: the most frames or layers that go through the autoencoder at a time.
-        """
-
-    def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
-        """What rendering jobs that share a batch will take on this machine."""
-
-
-Groups = Callable[[Sequence[Job]], Sequence[Sequence[int]]]
-
-
-def check_all(sources: Sequence[Source], renderer: Renderer) -> list[Estimate]:
-    """The cost of every job.
-
-    Raises:
-        Refused: the renderer can not render one of them.
+    Attributes:
+        batch: rows of a unit at most; None measures what is fastest.
+        again: render also what is there already.
+        only: names, or patterns such as `star-*`, of the rows to render; empty is all.
+        limit: rows to render at most; None is all.
+        retries: further tries of a row that failed.
+        quiet: say only what went wrong.
     """
-    estimates = []
+
+    batch: int | None = None
+    again: bool = False
+    only: Sequence[str] = ()
+    limit: int | None = None
+    retries: int = 0
+    quiet: bool = False
+
+
+def check_all(sources: Sequence[Source], renderer: Renderer) -> tuple[list[Estimate | None], list[Refused]]:
+    """The cost of every job, None for one that can not be rendered; and why those can not."""
+    estimates: list[Estimate | None] = []
+    refused = []
     for source in sources:
         try:
             estimates.append(renderer.check(source.job))
         except Refusal as refusal:
-            raise Refused(source.file, source.document, refusal.field, refusal.reason) from None
-    return estimates
+            estimates.append(None)
+            refused.append(Refused(source.file, source.document, refusal.field, refusal.reason))
+    return estimates, refused
+
+
+class Halted(Exception):
+    """The folder takes no files now: one sentence. Nothing that was rendered is lost."""
 
 
 @dataclass
 class Batch:
-    """The jobs of one call on their way into a folder: files `written`, and those that `failed`, by index."""
+    """The rows of one call on their way into a folder.
+
+    Attributes:
+        entries: of the manifest, by index.
+        selected: the rows that this call renders unless they are there.
+        failed: rows that failed in this call.
+    """
 
     sources: Sequence[Source]
     renderer: Renderer
-    folder: OutputFolder
-    stems: Sequence[str]
+    crew: Crew
+    folder: Path
+    options: Options
+    manifest: Manifest
+    entries: list[Entry]
+    selected: list[int]
+    report: Report
     progress: Progress
-    written: dict[int, list[Path]] = field(default_factory=dict)
     failed: list[int] = field(default_factory=list)
+    last_try: bool = True
+    positions: dict[int, int] = field(default_factory=dict)  # of selected rows, in their order
+    begun: int = 0
+    working: Sequence[int] = ()  # positions of the unit at work
 
     @classmethod
     def begin(
@@ -76,71 +102,193 @@ class Batch:
         renderer: Renderer,
         folder: Path,
         costs: Sequence[float],
-        quiet: bool,
+        options: Options,
         err: TextIO,
+        crew: Crew | None = None,
     ) -> Batch:
-        """A batch with its names claimed and nothing rendered; `costs` are in proportion to one another."""
-        target = OutputFolder(folder)
-        stems = [target.claim(source.job, source.document) for source in sources]
-        return cls(sources, renderer, target, stems, Progress(err, costs, quiet))
+        """A batch with its names claimed and nothing rendered; `costs` are in proportion to one another.
 
-    def run(self, groups: Groups, size: int) -> None:
-        """Render all jobs, at most `size` at once. A job that fails is told, and the others go on."""
-        jobs = [source.job for source in self.sources]
-        for group in groups(jobs):
-            for start in range(0, len(group), size):
-                self._render(list(group[start : start + size]))
+        Raises:
+            Refusal: no row is called as `only` says, or another batch is at work in the folder.
+            Halted: the folder takes no files.
+        """
+        manifest = Manifest(folder)
+        try:
+            known = manifest.open()
+            entries = _entries(sources, renderer, folder, known)
+            selected = _selected(entries, options)
+            kept = {entry.name for entry in entries}
+            manifest.begin([*(entry for entry in known.values() if entry.name not in kept), *entries])
+        except OSError as error:
+            manifest.close()
+            raise Halted(f"the manifest can not be written ({error.strerror})") from None
+        except Refusal:
+            manifest.close()
+            raise
+        return cls(
+            sources,
+            renderer,
+            crew or Alone(renderer, folder),
+            folder,
+            options,
+            manifest,
+            entries,
+            selected,
+            Report(len(selected)),
+            Progress(err, [costs[i] for i in selected], options.quiet),
+        )
 
-    def _render(self, ids: list[int]) -> None:
-        jobs = [self.sources[i].job for i in ids]
-        first = len(self.written) + len(self.failed) + 1
+    def run(self, groups: Groups) -> None:
+        """Render all that is selected and not there yet. A row that fails is told, and the others go on.
+
+        Raises:
+            Halted: the folder takes no files; what could not be written waits.
+        """
+        wanted = {i for i in self.selected if self.options.again or not self._is_there(i)}
+        self.report.there = len(self.selected) - len(wanted)
+        self.positions = {i: number for number, i in enumerate(self.selected)}
+        for i in self.selected:
+            if i not in wanted:
+                self.progress.skip(self.positions[i])
+        for tries_left in reversed(range(1 + self.options.retries)):
+            self.failed, self.last_try = [], not tries_left
+            self.crew.run(self._units(groups, wanted), self._deliver, self._steps)
+            if not self.failed:
+                break
+            wanted = set(self.failed)
+
+    def close(self) -> None:
+        """Write the report and the contact sheets, and let others have the folder."""
+        self.progress.clear()
+        try:
+            self.report.write(self.folder / FOLDER)
+            write_sheets([(self.entries[i].name, path) for i, path in self.written.items()], self.folder / FOLDER)
+        except OSError as error:
+            self.progress.say(f"the report can not be written: {error.strerror}", urgent=True)
+        self.manifest.close()
+
+    @property
+    def written(self) -> dict[int, Path]:
+        """The picture or video of each selected row that is done, by index."""
+        done = [i for i in self.selected if self.entries[i].state == "done"]
+        return {i: self.folder / list(self.entries[i].files)[-1] for i in done}
+
+    def _is_there(self, i: int) -> bool:
+        entry = self.entries[i]
+        names = [*entry.files, f"{entry.name}.json"]
+        return entry.state == "done" and all((self.folder / name).exists() for name in names)
+
+    def _units(self, groups: Groups, wanted: set[int]) -> Iterator[list[Row]]:
+        """Units of all selected rows, without those of which nothing is wanted."""
+        sizes = Sizes(self.folder / FOLDER / "sizes.json")
+        for places in groups([self.sources[i].job for i in self.selected]):
+            group = [self.selected[place] for place in places]
+            if wanted.isdisjoint(group):
+                continue
+            size = self.options.batch or sizes.of(
+                [self.entries[i].key for i in group], [self.sources[i].job for i in group], self.crew.step_seconds
+            )
+            for unit in cut(group, size):
+                if not wanted.isdisjoint(unit):
+                    yield [self._row(i, i in wanted) for i in unit]
+
+    def _row(self, i: int, wanted: bool) -> Row:
+        source = self.sources[i]
+        return Row(i, source.job, self.entries[i].name, source.expanded_from, wanted)
+
+    def _steps(self, rows: Sequence[Row]) -> Step:
+        places = [self.positions[row.index] for row in rows if row.wanted]
+        first = self.report.there + self.begun + 1
+        self.begun += len(places)
+        # What is denoised counts, though it may still be decoded and written while these rows are at work.
+        for place in self.working:
+            self.progress.finish(place)
+        self.working = places
 
         def report(step: int, steps: int) -> bool:
-            self.progress.step(first, ids, step, steps)
+            self.progress.step(first, places, step, steps)
             return True
 
-        started = time.monotonic()
-        problem = ""
+        return report
+
+    def _deliver(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if outcome.halt:
+                raise Halted(outcome.halt)
+            self._note(outcome, len(outcomes))
+
+    def _note(self, outcome: Outcome, together: int) -> None:
+        i = outcome.index
+        source, before = self.sources[i], self.entries[i]
+        if outcome.reason:
+            self.entries[i] = before.failed(outcome.reason, outcome.seconds)
+            self.failed.append(i)
+        else:
+            self.entries[i] = before.done(outcome.files, outcome.seconds)
         try:
-            results = self.renderer.render(jobs, report)
-        except Exception as error:
-            problem = told(error)
-        # Outside of the except block, where the exception and all tensors that its frames hold are gone.
-        if problem and len(ids) == 1:
-            return self._fail(ids[0], problem)
-        if problem:  # one of them is to blame, or they were too many for the memory: alone, the others come through
-            for i in ids:
-                self._render([i])
+            self.manifest.note(self.entries[i])
+        except OSError as error:
+            raise Halted(f"the manifest can not be written ({error.strerror})") from None
+        if self.last_try or not outcome.reason:
+            self.report.add(source.job, outcome, together)
+        name = before.name
+        if outcome.reason:
+            place = f"{source.file}, document {source.document}"
+            self.progress.say(f"{name} failed ({place}): {outcome.reason}", urgent=True)
             return
-        seconds = (time.monotonic() - started) / len(ids)
-        for i, result in zip(ids, results, strict=True):
-            self._save(i, result, seconds)
-
-    def _save(self, i: int, result: Rendered, seconds: float) -> None:
-        source, stem = self.sources[i], self.stems[i]
-        if source.expanded_from is not None:  # beside the job, which has the texts as they were used
-            result = replace(result, record={**result.record, "expanded_from": source.expanded_from})
-        try:
-            self.written[i] = self.folder.save(source.job, stem, result)
-        except Exception as error:
-            return self._fail(i, told(error))
-        self.progress.finish(i)
-        for warning in result.record.get("warnings", ()):
-            self.progress.say(f"{stem}: warning: {warning}")
+        for warning in outcome.warnings:
+            self.progress.say(f"{name}: warning: {warning}")
         if not self.progress.moving:
-            done = f"{len(self.written) + len(self.failed)} of {len(self.sources)}"
-            self.progress.say(f"{done}: {self.written[i][-1]} in {duration(seconds)}")
-
-    def _fail(self, i: int, problem: str) -> None:
-        source = self.sources[i]
-        self.failed.append(i)
-        self.progress.finish(i)
-        self.progress.say(f"{self.stems[i]} failed ({source.file}, document {source.document}): {problem}", urgent=True)
+            over = self.report.there + self.report.done + self.report.failed
+            path = self.folder / list(outcome.files)[-1]
+            self.progress.say(f"{over} of {len(self.selected)}: {path} in {duration(outcome.seconds)}")
 
     def pictures(self) -> Iterator[tuple[Path, str]]:
-        """The pictures and videos in the order of the jobs, each with its prompt."""
-        for i in sorted(self.written):
-            yield self.written[i][-1], words_of(self.sources[i].job)
+        """The pictures and videos in the order of the rows, each with its prompt."""
+        for i, path in self.written.items():
+            yield path, words_of(self.sources[i].job)
+
+
+def _entries(sources: Sequence[Source], renderer: Renderer, folder: Path, known: dict[str, Entry]) -> list[Entry]:
+    """A row of the manifest for each source: the one it had, or a new one under a name that is free."""
+    target = OutputFolder(folder)
+    before: dict[str, list[Entry]] = {}
+    for entry in known.values():
+        before.setdefault(entry.key, []).append(entry)
+    keys = [key_of(source.job, renderer.weights(source.job.model)) for source in sources]
+    found: list[Entry | None] = []
+    for source, key in zip(sources, keys, strict=True):
+        mine = before.get(key)
+        found.append(mine.pop(0) if mine else None)
+        if (had := found[-1]) is not None:
+            target.reserve(source.job, had.name)
+    return [
+        entry or Entry(target.claim(source.job, source.document), key, source.file, source.document)
+        for source, key, entry in zip(sources, keys, found, strict=True)
+    ]
+
+
+def _selected(entries: Sequence[Entry], options: Options) -> list[int]:
+    """Indices of the rows that a call is about."""
+    for pattern in options.only:
+        if not any(fnmatchcase(entry.name, pattern) for entry in entries):
+            raise Refusal("--only", f"expected the name of a row, or a pattern such as 'star-*', got {pattern!r}")
+    found = [
+        i
+        for i, entry in enumerate(entries)
+        if not options.only or any(fnmatchcase(entry.name, pattern) for pattern in options.only)
+    ]
+    if options.limit is None:
+        return found
+    # What is there does not count, so that one call after another takes the next ones.
+    kept, left = [], options.limit
+    for i in found:
+        fresh = options.again or entries[i].state != "done"
+        if fresh and not left:
+            continue
+        left -= fresh
+        kept.append(i)
+    return kept
 
 
 def words_of(job: Job) -> str:
@@ -158,34 +306,46 @@ def render(
     folder: Path,
     *,
     costs: Sequence[float],
-    batch: int = 4,
-    quiet: bool = False,
+    options: Options = Options(),
+    crew: Callable[[], Crew] | None = None,
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> int:
-    """Render `sources` into `folder` and say where the pictures are; the number of jobs that failed.
+    """Render `sources` into `folder` and say where the pictures are; the number of rows that failed or still wait.
 
-    `costs` are what the jobs cost in proportion to one another, such as their FLOPs: the time left is told by them.
+    `costs` are what the rows cost in proportion to one another, such as their FLOPs: the time left is told by them.
+
+    Raises:
+        Refusal: see `Batch.begin`.
     """
     out, err = out or sys.stdout, err or sys.stderr
-    work = Batch.begin(sources, renderer, folder, costs, quiet, err)
     try:
-        work.run(groups, batch)
-    finally:
+        work = Batch.begin(sources, renderer, folder, costs, options, err, crew() if crew else None)
+    except Halted as reason:
+        print(f"diorama: {reason}; {GOES_ON}", file=err)
+        return len(sources)
+    try:
+        work.run(groups)
+    except Halted as reason:
         work.progress.clear()
-        if not quiet and work.written:
-            took = duration(time.monotonic() - work.progress.started)
-            print(f"{len(work.written)} of {len(sources)} rendered in {took}, in {folder}:", file=out)
-            for path, prompt in work.pictures():
-                print(f"  {path}  {on_one_line(prompt, 100)}".rstrip(), file=out)
+        done = work.report.there + work.report.done
+        print(f"diorama: {reason}; {done} of {len(work.selected)} are there, and {GOES_ON}", file=err)
+        return len(work.selected) - done
+    finally:
+        work.close()
+        if not options.quiet and work.written:
+            _tell(work, folder, out)
     return len(work.failed)
 
 
-def told(error: Exception) -> str:
-    """An exception as one line, with the place in the code where it was raised."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    at = f" (at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno})" if place else ""
-    message = on_one_line(" ".join(str(error).split()), 500)
-    return f"{type(error).__name__}: {message}{at}"
+def _tell(work: Batch, folder: Path, out: TextIO) -> None:
+    report, written = work.report, list(work.pictures())
+    there = f", {report.there} of them by an earlier call" if report.there else ""
+    took = duration(report.seconds)
+    print(f"{len(written)} of {len(work.selected)} rendered in {took}{there}, in {folder}:", file=out)
+    for path, prompt in written[:LISTED]:
+        print(f"  {path}  {on_one_line(prompt, 100)}".rstrip(), file=out)
+    if len(written) > LISTED:
+        print(f"  and {len(written) - LISTED} more; {folder / FOLDER} has the manifest and contact sheets", file=out)
+    for line in report.words():
+        print(line, file=out)

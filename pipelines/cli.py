@@ -16,11 +16,13 @@ from pipelines.refusal import Refusal, Refused
 from pipelines.version import __version__
 
 if TYPE_CHECKING:
-    from pipelines.batch import Groups, Renderer
     from pipelines.files.output import OutputFolder
+    from pipelines.renderer import Groups, Renderer
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
-MAX_BATCH = 64
+MAX_BATCH, MAX_RETRIES = 64, 100
+USUAL_BATCH = 4  # of a dry run, which measures the jobs and not the batch
+MOST_TOLD = 30  # refusals of one call
 
 
 def main(argv: Sequence[str] | None = None, engine: tuple[Renderer, Groups] | None = None) -> int:
@@ -89,11 +91,22 @@ def _parser() -> argparse.ArgumentParser:
         both.add_argument(
             "--batch",
             type=lambda text: _count(text, MAX_BATCH),
-            default=4,
             metavar="N",
-            help="jobs rendered at once (default: 4)",
+            help="jobs rendered at once (default: as many as are measured to be fastest)",
         )
+        both.add_argument("--again", action="store_true", help="render also what the folder has already")
+        both.add_argument(
+            "--retries", type=lambda text: _count(text, MAX_RETRIES, 0), default=0, metavar="N",
+            help="further tries of a job that fails (default: 0)",
+        )  # fmt: skip
         both.add_argument("--quiet", action="store_true", help="say only what went wrong")
+    render.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="render jobs of this name, or pattern such as 'a-*'"
+    )
+    render.add_argument("--limit", type=_count, metavar="N", help="render at most N jobs; the next call goes on")
+    render.add_argument(
+        "--keep-going", action="store_true", help="render the jobs that are right though others are refused"
+    )
 
     design = commands.add_parser(
         "design", help="propose boxes or layers for a prompt, as a job file to edit", allow_abbrev=False
@@ -143,9 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str, most: int = 10**9) -> int:
-    if not (text.isdecimal() and len(text) < 20 and 1 <= int(text) <= most):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {most:,}, got {text[:40]!r}")
+def _count(text: str, most: int = 10**9, least: int = 1) -> int:
+    if not (text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most:,}, got {text[:40]!r}")
     return int(text)
 
 
@@ -153,22 +166,49 @@ def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) ->
     if args.engine != "local":
         raise Refusal("--engine", f"engine {args.engine!r} is not built yet; this version renders with: local")
     from pipelines.expansion.wildcards import Wildcards
-    from pipelines.files.jobfile import read_jobs
+    from pipelines.files.jobfile import read_rows
 
-    sources = read_jobs(args.files, template=args.template, wildcards=Wildcards(args.wildcards))
+    sources, refused = read_rows(args.files, template=args.template, wildcards=Wildcards(args.wildcards))
+    _require(refused, bool(sources) and args.keep_going)
 
-    from pipelines.batch import check_all, render
+    from pipelines.batch import Options, check_all, render
     from pipelines.dryrun import dry_run
 
     folder = _output_folder(args.out)
     renderer, groups = engine or _load_engine(args.out)
-    estimates = check_all(sources, renderer)
-    how = {"batch": args.batch, "quiet": args.quiet}
+    checked, more = check_all(sources, renderer)
+    right = [(source, estimate) for source, estimate in zip(sources, checked, strict=True) if estimate is not None]
+    _require(more, bool(right) and args.keep_going)
+    sources, estimates = [source for source, _ in right], [estimate for _, estimate in right]
     if args.dry_run:
-        failed = dry_run(sources, estimates, renderer, groups, folder, **how, out=sys.stdout, err=sys.stderr)
+        how = {"batch": args.batch or USUAL_BATCH, "quiet": args.quiet, "out": sys.stdout, "err": sys.stderr}
+        failed = dry_run(sources, estimates, renderer, groups, folder, **how)
     else:
-        failed = render(sources, renderer, groups, args.out, **how, costs=[found.flops for found in estimates])
-    return FAILED if failed else DONE
+        options = Options(args.batch, args.again, tuple(args.only), args.limit, args.retries, args.quiet)
+        costs = [found.flops for found in estimates]
+        failed = render(sources, renderer, groups, args.out, costs=costs, options=options)
+    return FAILED if failed or refused or more else DONE
+
+
+def _require(refused: Sequence[Refused], going_on: bool) -> None:
+    """Stop where rows are refused, unless the call goes on with the others; then say what is left out.
+
+    Raises:
+        Refused: the last of them; the others were told.
+    """
+    if not refused:
+        return
+    told = refused[:MOST_TOLD]
+    if going_on:
+        for one in told:
+            print(f"diorama: {one}; it is left out", file=sys.stderr)
+    else:
+        for one in told[:-1]:
+            print(f"diorama: {one}", file=sys.stderr)
+    if len(refused) > len(told):
+        print(f"diorama: and {len(refused) - len(told):,} more are refused", file=sys.stderr)
+    if not going_on:
+        raise told[-1]
 
 
 def _grid(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> int:
@@ -178,27 +218,34 @@ def _grid(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> i
     grid = read_grid(args.file, Wildcards(args.wildcards))
     sources = grid.sources(args.file)
 
-    from pipelines.batch import Batch, check_all
+    from pipelines.batch import GOES_ON, Batch, Halted, Options, check_all
     from pipelines.dryrun import dry_run
     from pipelines.grid.page import export
 
     folder = _output_folder(args.out)
     renderer, groups = engine or _load_engine(args.out)
-    estimates = check_all(sources, renderer)
+    checked, refused = check_all(sources, renderer)
+    _require(refused, False)
+    estimates = [found for found in checked if found is not None]
     if args.dry_run:
-        how = {"batch": args.batch, "quiet": args.quiet}
-        failed = dry_run(sources, estimates, renderer, groups, folder, **how, out=sys.stdout, err=sys.stderr)
+        how = {"batch": args.batch or USUAL_BATCH, "quiet": args.quiet, "out": sys.stdout, "err": sys.stderr}
+        failed = dry_run(sources, estimates, renderer, groups, folder, **how)
         return FAILED if failed else DONE
+    options = Options(args.batch, args.again, retries=args.retries, quiet=args.quiet)
     costs = [found.flops for found in estimates]
-    work = Batch.begin(sources, renderer, args.out, costs, args.quiet, sys.stderr)
     try:
-        work.run(groups, args.batch)
-    finally:
-        work.progress.clear()
+        work = Batch.begin(sources, renderer, args.out, costs, options, sys.stderr)
+        try:
+            work.run(groups)
+        finally:
+            work.close()
+    except Halted as reason:
+        print(f"diorama: {reason}; {GOES_ON}", file=sys.stderr)
+        return FAILED
     if not work.written:
         return FAILED
     try:
-        page = export(grid, {index: files[-1] for index, files in work.written.items()}, args.out)
+        page = export(grid, work.written, args.out)
     except OSError as error:
         print(f"diorama: the page of the grid can not be written: {error.strerror}", file=sys.stderr)
         return FAILED

@@ -10,13 +10,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from pipelines.batch import Groups, Renderer, told
 from pipelines.estimate import Estimate
+from pipelines.farm.station import told
 from pipelines.files.jobfile import Source
 from pipelines.files.output import OutputFolder
 from pipelines.job import Job, ScenesJob
 from pipelines.measure import Rehearsal
 from pipelines.progress import duration
+from pipelines.renderer import Groups, Renderer
 
 
 def dry_run(

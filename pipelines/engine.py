@@ -18,7 +18,7 @@ from pipelines import adapters
 from pipelines.estimate import Estimate, Output, Rendered, calls
 from pipelines.files.provenance import computed, inputs
 from pipelines.job import Job, require_built
-from pipelines.measure import MOMENT, STEPS, Calls, Clock, PeakMemory, Rehearsal, slope, warm_up
+from pipelines.measure import MOMENT, STEPS, Calls, Clock, PeakMemory, Rehearsal, Spent, slope, warm_up
 from pipelines.refusal import Refusal
 from pipelines.story.scenecache import fingerprint
 
@@ -116,6 +116,14 @@ class Engine:
                 raise Refusal("model", str(error)) from None
         return self._described[name]
 
+    def weights(self, model: str) -> str:
+        """Hash of the files that decide what a model draws.
+
+        Raises:
+            Refusal: as `describe`.
+        """
+        return fingerprint(self.describe(model).folder)
+
     @property
     def loaded(self) -> str:
         """The name of the checkpoint that is loaded, or ""."""
@@ -159,6 +167,16 @@ class Engine:
             Cancelled: `progress` returned False.
             Refusal: as `check`.
         """
+        return self.begin(jobs, progress, at_once)()
+
+    def begin(
+        self, jobs: Sequence[Job], progress: Callable[[int, int], bool], at_once: int | None = None
+    ) -> Callable[[], list[Rendered]]:
+        """The first part of `render`, as far as the last step of the loop; what comes back is the rest.
+
+        The rest may be called in another thread, and other jobs begun meanwhile. Arguments and errors are those of
+        `render`.
+        """
         estimates = [self.check(job) for job in jobs]
         checkpoint = self.checkpoint(jobs[0].model)
         if at_once is not None:
@@ -166,32 +184,52 @@ class Engine:
 
             checkpoint = replace(checkpoint, codec=Codec(checkpoint.codec.vae, at_once))
         given, strange = [inputs(job) for job in jobs], adapters.notes(jobs[0], self._weights)
+        weights = self._weights
         preview: Preview | None = getattr(progress, "preview", None)
         if preview is not None:
             preview.prepare(checkpoint.codec)
         started = self._clock()
-        with PeakMemory(checkpoint.device) as memory, adapters.at_work(jobs[0], checkpoint) as adapted:
+        reading = Spent(checkpoint.prompts.text_encoder.model, self._clock)
+        with PeakMemory(checkpoint.device) as memory, reading, adapters.at_work(jobs[0], checkpoint) as adapted:
             outputs = pipeline_of(jobs[0]).render(Work(adapted, progress, self._cache, preview), jobs)
-        seconds = round((self._clock() - started) / len(jobs), 3)
-        rendered = []
-        for output, estimate, files in zip(outputs, estimates, given, strict=True):
-            record = {
-                "resolved": dict(estimate.resolved),
-                "warnings": list(dict.fromkeys([*estimate.warnings, *strange, *output.warnings])),
-                "tokens": estimate.tokens,
-                "pairs": estimate.pairs,
-                "dense_pairs": estimate.dense_pairs,
-                "flops": estimate.flops,
+        spent = self._clock() - started
+
+        def finish() -> list[Rendered]:
+            began = self._clock()
+            with PeakMemory(checkpoint.device) as later:
+                frames = [output.decoded() for output in outputs]
+            decoding = self._clock() - began
+            spans = {"prompts": reading.seconds, "denoising": spent - reading.seconds, "decoding": decoding}
+            told = {
                 **computed(checkpoint),
-                "weights": self._weights,
-                "inputs": files,
-                "seconds": seconds,
-                "peak_memory": memory.bytes,
+                "weights": weights,
+                "seconds": round((spent + decoding) / len(jobs), 3),
+                "spans": {name: round(seconds / len(jobs), 4) for name, seconds in spans.items()},
+                "peak_memory": max(memory.bytes, later.bytes),
                 "batch": len(jobs),
-                **output.record,
             }
-            rendered.append(Rendered(output.frames, record, output.fps, output.attachments, output.sound))
-        return rendered
+            return [
+                Rendered(
+                    pixels,
+                    {
+                        "resolved": dict(estimate.resolved),
+                        "warnings": list(dict.fromkeys([*estimate.warnings, *strange, *output.warnings])),
+                        "tokens": estimate.tokens,
+                        "pairs": estimate.pairs,
+                        "dense_pairs": estimate.dense_pairs,
+                        "flops": estimate.flops,
+                        "inputs": files,
+                        **told,
+                        **output.record,
+                    },
+                    output.fps,
+                    output.attachments,
+                    output.sound,
+                )
+                for pixels, output, estimate, files in zip(frames, outputs, estimates, given, strict=True)
+            ]
+
+        return finish
 
     def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
         """What the record of `jobs`, rendered as one batch and without a cache, will say of seconds and memory.
@@ -216,6 +254,15 @@ class Engine:
             took, memory, _ = self._timed(jobs)
         return Rehearsal(round(took / len(jobs), 3), memory)
 
+    def step_seconds(self, jobs: Sequence[Job]) -> float:
+        """Seconds a job that one guided sampling step takes when `jobs` share a batch, from a render of three steps.
+
+        Raises:
+            Refusal: as `check`.
+        """
+        starts = self._timed(jobs, steps=3, scheduler="euler", guidance_interval=(0.0, 1.0))[2]
+        return slope(starts, 3) / len(jobs)
+
     def _timed(self, jobs: Sequence[Job], **changes: object) -> tuple[float, int, list[float]]:
         """Seconds and bytes that a render of changed jobs takes, and the moments at which it called the model."""
         checkpoint = self.checkpoint(jobs[0].model)
@@ -223,7 +270,8 @@ class Engine:
         started = self._clock()
         memory, seen = PeakMemory(checkpoint.device), Calls(checkpoint.transformer, self._clock)
         with memory, seen, adapters.at_work(jobs[0], checkpoint) as adapted:
-            pipeline_of(jobs[0]).render(Work(adapted, lambda step, steps: True), changed)
+            for output in pipeline_of(jobs[0]).render(Work(adapted, lambda step, steps: True), changed):
+                output.decoded()
         # After the passes of the loop a pipeline may still ask the model about what it made.
         looped = calls(changed[0]) * len(self.check(changed[0]).plans)
         return self._clock() - started, memory.bytes, seen.starts[:looped]

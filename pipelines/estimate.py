@@ -5,7 +5,7 @@ Nothing here loads torch: pages ask before every press of a button.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -58,14 +58,21 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Output:
-    """What a pipeline made of one job: frames [F, H, W, C] in uint8, warnings, and its own part of the record."""
+    """What a pipeline made of one job: frames [F, H, W, C] in uint8, warnings, and its own part of the record.
 
-    frames: Frames
+    Frames may come as a function that decodes them when it is called, so that others can be denoised meanwhile.
+    """
+
+    frames: Frames | Callable[[], Frames]
     warnings: Sequence[str] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     fps: Fraction | None = None  # where the job itself does not say
     attachments: Sequence[Attachment] = ()
     sound: Soundtrack | None = None  # with it even one frame is a video
+
+    def decoded(self) -> Frames:
+        """The frames, decoded now if they were not."""
+        return self.frames() if callable(self.frames) else self.frames
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,32 @@ class Calls:
         self.starts.append(self._clock())
 
 
+class Spent:
+    """Counts the seconds that a module is at work, while it is entered: `seconds` afterwards."""
+
+    def __init__(self, module: torch.nn.Module, clock: Clock) -> None:
+        self.seconds = 0.0
+        self._module, self._clock = module, clock
+
+    def __enter__(self) -> Spent:
+        def begin(module: Any, _inputs: Any) -> None:
+            self.seconds -= self._clock()
+
+        def end(module: Any, _inputs: Any, _output: Any) -> None:
+            if module.device.type == "cuda":  # a GPU answers before it has worked
+                import torch
+
+                torch.cuda.synchronize(module.device)
+            self.seconds += self._clock()
+
+        self._hooks = [self._module.register_forward_pre_hook(begin), self._module.register_forward_hook(end)]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
 class PeakMemory:
     """The most memory in use while it is entered, in bytes: `bytes` afterwards.
 
@@ -163,4 +189,5 @@ def warm_up(checkpoint: Checkpoint) -> None:
     step = max(SIDE_STEP, description.scale)
     side = -(-description.sides[0] // step) * step
     job = parse({"task": "text", "model": description.name, "prompt": "a", "size": [side, side], "steps": 1})
-    pipeline_of(job).render(Work(checkpoint, lambda step, steps: True), [job])
+    for output in pipeline_of(job).render(Work(checkpoint, lambda step, steps: True), [job]):
+        output.decoded()

@@ -21,24 +21,34 @@ class Progress:
         self.costs = costs
         self.quiet = quiet
         self.moving = not quiet and stream.isatty()
-        self.done = 0.0
+        self.total = sum(costs) or 1.0
+        self.before = self.done = 0.0  # costs of what was there, and of what was rendered since
+        self.finished = 0  # jobs
         self.started = time.monotonic()
 
     def step(self, first: int, jobs: Sequence[int], step: int, steps: int) -> None:
         """The `jobs`, by index, took `step` of `steps` together; people read of them as `first` and following."""
         if not self.moving:
             return
-        done = self.done + sum(self.costs[job] for job in jobs) * step / max(1, steps)
-        share = min(1.0, done / (sum(self.costs) or 1.0))
-        left = (time.monotonic() - self.started) * (1 - share) / share if share else 0.0
+        now = sum(self.costs[job] for job in jobs) * step / max(1, steps)
+        share = min(1.0, (self.before + self.done + now) / self.total)
+        made = self.done + now
+        took = time.monotonic() - self.started
+        left = took * (self.total - self.before - made) / made if made else 0.0
         bar = "#" * round(BAR * share)
         which = f"job {first}" if len(jobs) == 1 else f"jobs {first}-{first + len(jobs) - 1}"
-        line = f"[{bar:<{BAR}}] {which} of {len(self.costs)}, step {step} of {steps}, {duration(left)} left"
+        rate = f", {pace(self.finished / took)}" if self.finished and took else ""
+        line = f"[{bar:<{BAR}}] {which} of {len(self.costs)}, step {step} of {steps}{rate}, {duration(left)} left"
         self._draw(line)
 
+    def skip(self, job: int) -> None:
+        """A job was there before."""
+        self.before += self.costs[job]
+
     def finish(self, job: int) -> None:
-        """A job is over, well or not."""
+        """A job took its last step."""
         self.done += self.costs[job]
+        self.finished += 1
 
     def say(self, line: str, urgent: bool = False) -> None:
         """A line that stays; `urgent` ones are said even when quiet."""
@@ -56,6 +66,14 @@ class Progress:
         width = shutil.get_terminal_size().columns - 1
         self.stream.write(f"\r\x1b[K{line[:width]}")
         self.stream.flush()
+
+
+def pace(rate: float) -> str:
+    """`3.2 a second`, `4.5 a minute`, `2 an hour`."""
+    for unit, seconds in (("a second", 1), ("a minute", 60), ("an hour", 3600)):
+        if rate * seconds >= 1 or seconds == 3600:
+            return f"{rate * seconds:.{0 if rate * seconds >= 10 else 1}f} {unit}"
+    raise AssertionError("an hour takes all that is left")
 
 
 def duration(seconds: float) -> str:

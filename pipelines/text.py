@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Hashable, Sequence
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
 from models.plan import Segment, TokenPlan, grid, words
@@ -13,6 +13,7 @@ from pipelines.job import TextJob
 if TYPE_CHECKING:
     from models.checkpoint import Description
     from pipelines.engine import Work
+    from pipelines.files.media import Frames
 
 
 @lru_cache(maxsize=64)
@@ -56,5 +57,9 @@ def render(work: Work, jobs: Sequence[TextJob]) -> list[Output]:
         prompts([job.prompt for job in jobs]),
         lambda: prompts([job.negative_prompt for job in jobs]),
     )
-    frames = to_pixels(codec.decode(tokens, height, width))
-    return [Output(pixels, prompts.too_long(job.prompt)) for pixels, job in zip(frames, jobs, strict=True)]
+    decoded = cache(lambda: to_pixels(codec.decode(tokens, height, width)))
+    return [Output(partial(_one, decoded, i), prompts.too_long(job.prompt)) for i, job in enumerate(jobs)]
+
+
+def _one(decoded: Callable[[], Sequence[Frames]], index: int) -> Frames:
+    return decoded()[index]

@@ -42,6 +42,16 @@ class FakeEngine:
             assert progress(step + 1, jobs[0].steps)
         return [self._one(job) for job in jobs]
 
+    def begin(self, jobs: Sequence[Job], progress: Callable[[int, int], bool]) -> Callable[[], list[Rendered]]:
+        results = self.render(jobs, progress)
+        return lambda: results
+
+    def step_seconds(self, jobs: Sequence[Job]) -> float:
+        return 1.0
+
+    def weights(self, model: str) -> str:
+        return model
+
     def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
         if any(isinstance(job, TextJob) and job.prompt == "fail" for job in jobs):
             raise RuntimeError("out of\nmemory")

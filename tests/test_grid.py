@@ -252,7 +252,7 @@ def call(folder: Path, document: dict[str, Any], *options: str) -> int:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "out").iterdir())
+    return sorted(path.name for path in (folder / "out").iterdir() if path.name != "batch")
 
 
 def test_the_command_renders_one_batch_and_a_page_beside_the_pictures(

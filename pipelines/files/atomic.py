@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+# What keeps every file of a folder from being written: a disk without room, a folder without leave.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+CLOSED = (errno.EROFS, errno.EACCES)
 TEMPORARY = ".diorama-"  # what a killed process leaves behind begins so, and never has a final name
 
 

@@ -46,45 +46,98 @@ class Source:
 def read_jobs(
     paths: Sequence[str | Path], *, template: str | Path | None = None, wildcards: Wildcards | None = None
 ) -> list[Source]:
-    """The jobs of all files, in order.
-
-    Args:
-        paths: job files.
-        template: a job file of one document, which the rows of CSV files fill in; None is an empty one.
-        wildcards: the lists that documents with `expand` may name.
+    """The jobs of all files, in order; arguments as `read_rows` has them.
 
     Raises:
         Refused: a file can not be read, a document is not a job of this version, or two jobs have one name.
     """
+    sources, refused = read_rows(paths, template=template, wildcards=wildcards)
+    if refused:
+        raise refused[0]
+    return sources
+
+
+def read_rows(
+    paths: Sequence[str | Path], *, template: str | Path | None = None, wildcards: Wildcards | None = None
+) -> tuple[list[Source], list[Refused]]:
+    """The jobs of all files, in order, and what is wrong with those that are none.
+
+    Args:
+        paths: job files, and folders whose job files are meant.
+        template: a job file of one document, which the rows of CSV files fill in; None is an empty one.
+        wildcards: the lists that documents with `expand` may name.
+
+    Raises:
+        Refused: the template can not be read, or there are more jobs than one call takes.
+    """
+    files = [file for path in paths for file in _files(str(path))]
     sources: list[Source] = []
+    refused: list[Refused] = []
     named: dict[str, Source] = {}
-    base = _template(template, paths) if template is not None else {}
-    for file in map(str, paths):
-        before = len(sources)
+    base = _template(template, files) if template is not None else {}
+    for file in files:
+        before = len(sources) + len(refused)
         number = 0
-        value: object = None
         try:
             for number, value in enumerate(_values(file), 1):
-                document = value.over(base, number) if isinstance(value, TableRow) else value
-                for row in rows(document, wildcards):
-                    if len(sources) == MAX_DOCUMENTS:
-                        raise Refusal(
-                            "", f"expected at most {MAX_DOCUMENTS:,} documents in one call; render them in parts"
-                        )
-                    job = parse(_named(row, number))
-                    require_built(job)
-                    source = Source(job, file, number, row.expanded_from)
-                    if not isinstance(row.values, Mapping) or row.values.get("name") is not None:
-                        _claim(source, named)
-                    sources.append(source)
+                found, problem = _jobs(file, number, value, base, wildcards, named)
+                sources += found
+                refused += problem
+                if len(sources) > MAX_DOCUMENTS:
+                    reason = f"expected at most {MAX_DOCUMENTS:,} documents in one call; render them in parts"
+                    raise Refused(file, number, "", reason)
         except _Unreadable as problem:
-            raise Refused(file, problem.document, "", str(problem)) from None
-        except Refusal as refusal:
-            told = value.told(refusal) if isinstance(value, TableRow) else refusal
-            raise Refused(file, number, told.field, told.reason) from None
-        if len(sources) == before:
-            raise Refused(file, 0, "", "expected at least one job, got an empty file; see assets/examples/demo.yaml")
-    return sources
+            refused.append(Refused(file, problem.document, "", str(problem)))
+        if len(sources) + len(refused) == before:
+            reason = "expected at least one job, got an empty file; see assets/examples/demo.yaml"
+            refused.append(Refused(file, 0, "", reason))
+    return sources, refused
+
+
+def _files(path: str) -> list[str]:
+    """The job files that a path stands for: itself, or those of a folder."""
+    if "\0" in path or not Path(path).is_dir():
+        return [path]
+    found = [file for file in sorted(Path(path).iterdir()) if is_job_file(file)]
+    return [str(file) for file in found] or [path]  # which is refused as a folder
+
+
+def is_job_file(path: Path) -> bool:
+    """Whether a name in a folder is that of a job file."""
+    return path.suffix.lower() in READERS and not path.name.startswith(".") and path.is_file()
+
+
+def _jobs(
+    file: str,
+    number: int,
+    value: object,
+    base: Mapping[str, Any],
+    wildcards: Wildcards | None,
+    named: dict[str, Source],
+) -> tuple[list[Source], list[Refused]]:
+    """The jobs of a document, and what is wrong with it or with its rows."""
+    sources: list[Source] = []
+    refused: list[Refused] = []
+
+    def refuse(refusal: Refusal) -> None:
+        told = value.told(refusal) if isinstance(value, TableRow) else refusal
+        refused.append(Refused(file, number, told.field, told.reason))
+
+    try:
+        document = value.over(base, number) if isinstance(value, TableRow) else value
+        for row in rows(document, wildcards):
+            try:
+                job = parse(_named(row, number))
+                require_built(job)
+                source = Source(job, file, number, row.expanded_from)
+                if not isinstance(row.values, Mapping) or row.values.get("name") is not None:
+                    _claim(source, named)
+                sources.append(source)
+            except Refusal as refusal:
+                refuse(refusal)
+    except Refusal as refusal:
+        refuse(refusal)
+    return sources, refused
 
 
 def read_values(file: str | Path) -> list[object]:
@@ -141,12 +194,11 @@ def _claim(source: Source, named: dict[str, Source]) -> None:
 
 
 def _values(file: str) -> Iterator[object]:
-    readers = {
-        ".yaml": _yaml, ".yml": _yaml, ".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines, ".csv": _csv
-    }  # fmt: skip
-    reader = readers.get(Path(file).suffix.lower())
+    reader = READERS.get(Path(file).suffix.lower())
     if reader is None:
-        raise _Unreadable(f"expected a file that ends in {', '.join(readers)}; rename it to say what it holds")
+        if Path(file).is_dir():
+            raise _Unreadable(f"expected a folder with files that end in {', '.join(READERS)}, got one without")
+        raise _Unreadable(f"expected a file that ends in {', '.join(READERS)}; rename it to say what it holds")
     return reader(_text(file))
 
 
@@ -223,3 +275,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"the key {key!r} stands twice; keep one")
         result[key] = value
     return result
+
+
+READERS = {
+    ".yaml": _yaml, ".yml": _yaml, ".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines, ".csv": _csv
+}  # fmt: skip

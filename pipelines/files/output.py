@@ -8,6 +8,7 @@ import platform
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,14 @@ class OutputFolder:
                 return candidate
         raise AssertionError("there is always a next number")
 
-    def save(self, job: Job, stem: str, rendered: Rendered) -> list[Path]:
-        """Write the outputs of `job` and, last, the record that makes them complete; returns all but the record.
+    def reserve(self, job: Job, stem: str) -> None:
+        """Keep a name for `job` that an earlier call gave it, so that no other job claims it."""
+        self._taken |= {_key(f"{stem}{suffix}") for suffix in ("", *SUFFIXES, *_attached(job))}
+
+    def save(self, job: Job, stem: str, rendered: Rendered) -> dict[Path, str]:
+        """Write the outputs of `job` and, last, the record that makes them complete.
+
+        Returns all files but the record, in the order in which they were written, each with its SHA-256.
 
         Args:
             job: what was rendered.
@@ -77,10 +84,11 @@ class OutputFolder:
             rate = rendered.fps or getattr(job, "fps", None) or DEFAULT_FPS
             exact = getattr(job, "png_frames", False)
             files += write_video(self.folder / f"{stem}.mp4", rendered.frames, rate, inside, exact, rendered.sound)
-        outputs = {file.relative_to(self.folder).as_posix(): _sha256(file) for file in files}
+        hashes = {file: _sha256(file) for file in files}
+        outputs = {file.relative_to(self.folder).as_posix(): digest for file, digest in hashes.items()}
         record = {**inside, **rendered.record, "versions": versions(), "outputs": outputs}
         write_record(self.folder / f"{stem}.json", record)
-        return files
+        return hashes
 
     def _attach(self, stem: str, attachment: Attachment, inside: Mapping[str, Any]) -> Path:
         path = self.folder / f"{stem}{attachment.suffix}"
@@ -119,6 +127,7 @@ def inside_of(job: Job) -> dict[str, Any]:
     return {"diorama": __version__, "job": recipe(job)}
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide what a picture looks like, without importing them."""
     found = {"diorama": __version__, "python": platform.python_version()}

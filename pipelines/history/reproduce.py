@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.batch import Renderer
 from pipelines.files.media import MediaError
 from pipelines.files.output import OutputFolder, versions
 from pipelines.files.provenance import content_of
@@ -19,6 +18,7 @@ from pipelines.history.compare import differences, pixels
 from pipelines.history.reproductions import EQUAL, Again, Verdict
 from pipelines.job import Job, ScenesJob, parse, require_built
 from pipelines.refusal import Refusal, on_one_line, shown
+from pipelines.renderer import Renderer
 
 UNEXPLAINED = "nothing that the record tells is different; the machine or a library that it does not name may be"
 NAMES = {"device": "device", "dtype": "number format", "threads": "number of threads"}

@@ -45,7 +45,7 @@ class Thumbs:
             if thumb.exists():  # another call made it meanwhile
                 return thumb
             try:
-                data = _drawn(path)
+                data = thumbnail(path)
             except MediaError:
                 return None
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,12 @@ def spread(count: int, most: int = FRAMES) -> list[int]:
     return [round(number * (count - 1) / (most - 1)) for number in range(most)]
 
 
-def _drawn(path: Path) -> bytes:
+def thumbnail(path: Path) -> bytes:
+    """A WebP file of a picture, or of four frames of a video side by side.
+
+    Raises:
+        MediaError: it can not be read, or is larger than what `media.py` decodes.
+    """
     small: list[tuple[int, Image.Image]] = []
     every, total, films = 1, 0, is_clip(path)
     for total, frame in enumerate(frames_of(path), 1):

@@ -9,7 +9,6 @@ files are called in `output.py`. Torch is loaded with the engine, which a test r
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import signal
 import sqlite3
@@ -23,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from pipelines.files.atomic import write_bytes
+from pipelines.files.atomic import CLOSED, FULL, write_bytes
 from pipelines.files.kept import KEPT
 from pipelines.history.reproductions import Reproductions, Verdict
 from pipelines.job import Job, parse
@@ -34,9 +33,9 @@ from pipelines.queue.queue import Queue, Row
 from pipelines.refusal import Refusal, on_one_line
 
 if TYPE_CHECKING:
-    from pipelines.batch import Renderer
     from pipelines.estimate import Estimate, Rendered
     from pipelines.files.output import OutputFolder
+    from pipelines.renderer import Renderer
 
 LOCK = "worker.lock"
 IDLE = 0.1  # seconds between two looks at an empty queue
@@ -47,9 +46,6 @@ SMALLEST = 1  # frames or layers in the autoencoder at once, when a job is tried
 STOPPED = "interrupted: the studio was stopped while it was at work; resume it to render it from the beginning"
 SMALLER = "there was not enough memory at first; it was rendered again with smaller chunks"
 
-# What keeps every job from being written, and not this one alone.
-FULL = (errno.ENOSPC, errno.EDQUOT)
-CLOSED = (errno.EROFS, errno.EACCES)
 MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "HIP out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
 
 T = TypeVar("T")
