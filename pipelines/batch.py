@@ -7,7 +7,7 @@ command goes on where it was stopped.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -307,7 +307,7 @@ def render(
     *,
     costs: Sequence[float],
     options: Options = Options(),
-    crew: Callable[[], Crew] | None = None,
+    crew: Crew | None = None,
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> int:
@@ -320,7 +320,7 @@ def render(
     """
     out, err = out or sys.stdout, err or sys.stderr
     try:
-        work = Batch.begin(sources, renderer, folder, costs, options, err, crew() if crew else None)
+        work = Batch.begin(sources, renderer, folder, costs, options, err, crew)
     except Halted as reason:
         print(f"diorama: {reason}; {GOES_ON}", file=err)
         return len(sources)

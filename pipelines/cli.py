@@ -16,6 +16,7 @@ from pipelines.refusal import Refusal, Refused
 from pipelines.version import __version__
 
 if TYPE_CHECKING:
+    from pipelines.farm.cluster import Actors
     from pipelines.files.output import OutputFolder
     from pipelines.renderer import Groups, Renderer
 
@@ -74,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
         "--template", type=Path, metavar="FILE", help="job file of one job that the rows of a .csv fill in"
     )
     render.add_argument("--engine", choices=("local", "ray"), default="local", help="where to render (default: local)")
+    render.add_argument("--address", metavar="ADDRESS", help="the Ray cluster (default: one that begins here and ends)")
+    render.add_argument(
+        "--actors", type=_count, metavar="N", help="engines on the cluster (default: one for each GPU or processor)"
+    )
 
     grid = commands.add_parser(
         "grid", help="render a job with fields set against each other, and a page of them", allow_abbrev=False
@@ -163,8 +168,8 @@ def _count(text: str, most: int = 10**9, least: int = 1) -> int:
 
 
 def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> int:
-    if args.engine != "local":
-        raise Refusal("--engine", f"engine {args.engine!r} is not built yet; this version renders with: local")
+    if args.engine != "ray" and (args.address or args.actors):
+        raise Refusal("--address" if args.address else "--actors", "is of a Ray cluster; add --engine ray")
     from pipelines.expansion.wildcards import Wildcards
     from pipelines.files.jobfile import read_rows
 
@@ -186,7 +191,12 @@ def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) ->
     else:
         options = Options(args.batch, args.again, tuple(args.only), args.limit, args.retries, args.quiet)
         costs = [found.flops for found in estimates]
-        failed = render(sources, renderer, groups, args.out, costs=costs, options=options)
+        crew = _cluster(args) if args.engine == "ray" else None
+        try:
+            failed = render(sources, renderer, groups, args.out, costs=costs, options=options, crew=crew)
+        finally:
+            if crew is not None:
+                crew.close()
     return FAILED if failed or refused or more else DONE
 
 
@@ -264,6 +274,16 @@ def _output_folder(out: Path) -> OutputFolder:
         reason = getattr(error, "strerror", None) or str(error)
         raise Refusal("--out", f"expected a folder to write to, got {str(out)!r}: {reason}; choose another") from None
     return folder
+
+
+def _cluster(args: argparse.Namespace) -> Actors:
+    from functools import partial
+
+    from pipelines.engine import Engine
+    from pipelines.farm.cluster import Actors, Cluster
+    from pipelines.files.kept import KEPT
+
+    return Actors(Cluster(args.address, args.actors), args.out, partial(Engine, None, args.out.resolve() / KEPT))
 
 
 def _load_engine(out: Path) -> tuple[Renderer, Groups]:

@@ -29,6 +29,7 @@ NO_PAGE = {
     "pipelines/cli.py": "the command line",
     "pipelines/dryrun.py": "`diorama render --dry-run`",
     "pipelines/expansion/jobtable.py": "CSV files are read by the command line alone",
+    "pipelines/farm/cluster.py": "batches of the command line",
     "pipelines/farm/manifest.py": "batches of the command line",
     "pipelines/farm/station.py": "batches of the command line",
     "pipelines/files/jobfile.py": "job files are read by the command line alone",

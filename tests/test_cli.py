@@ -345,8 +345,9 @@ def test_an_alias_bomb_is_refused(call: Call) -> None:
     assert_refused(call, call.raw(str(call.folder / "bomb.yaml"), "--out", str(call.out)), "document 1", "alias *a")
 
 
-def test_an_engine_to_come_is_refused_by_name(call: Call) -> None:
-    assert_refused(call, call({"prompt": "a"}, options=("--engine", "ray")), "'ray' is not built yet", "local")
+def test_options_of_a_cluster_are_refused_without_one(call: Call) -> None:
+    assert_refused(call, call({"prompt": "a"}, options=("--actors", "2")), "--actors: is of a Ray cluster")
+    assert_refused(call, call({"prompt": "a"}, options=("--address", "auto")), "--address: is of a Ray cluster")
 
 
 def test_an_output_folder_that_can_not_be_made_is_refused(call: Call) -> None:
