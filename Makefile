@@ -44,6 +44,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.layered
 	$(BIN)/python -m benchmarks.studio --seconds 30
 	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m benchmarks.batch
 
 train: $(STAMP)
 	$(BIN)/diorama train assets/papercut/train.yaml
