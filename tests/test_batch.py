@@ -25,7 +25,7 @@ from pipelines.farm.units import SIZES, STEPS, USUAL, Sizes, best_size, cut
 from pipelines.files import atomic
 from pipelines.files.output import OutputFolder
 from pipelines.job import Job, parse
-from pipelines.refusal import Refusal
+from pipelines.refusal import Refusal, Refused
 from tests.fakes import FakeEngine, groups
 
 KILLS = int(os.environ.get("DIORAMA_KILLS", "6"))
@@ -335,3 +335,23 @@ def test_an_error_is_told_in_one_line_with_its_place() -> None:
         raise ValueError("a\nb")
     except ValueError as error:
         assert station.told(error).startswith("ValueError: a b (at test_batch.py:")
+
+
+# ------------------------------------------------------------ from Python
+
+
+def test_ten_lines_of_python_render_a_list_of_jobs(tmp_path: Path) -> None:
+    from pipelines import Studio
+
+    engine = FakeEngine()
+    studio = Studio(tmp_path, engine=(engine, groups))
+    results = studio.render([row("a", 1, name=None), parse(row("fail", 2)), row("{a|b}", 3, expand="all")])
+    assert [result.job.name for result in results] == [None, "r2", "r3-1", "r3-2"]
+    assert [result.path and result.path.name for result in results] == ["text-001.png", None, "r3-1.png", "r3-2.png"]
+    assert "out of memory" in results[1].reason and results[0].image.size == (16, 16)
+    with pytest.raises(ValueError, match="expected a job that made a picture, got RuntimeError"):
+        _ = results[1].image
+    engine.batches.clear()
+    assert studio.render([row("a", 1, name=None)])[0].path == results[0].path and not engine.batches
+    with pytest.raises(Refused, match=r"jobs, document 2, field steps"):
+        studio.render([row("a", 1), row("a", 2, steps=0)])

@@ -80,7 +80,7 @@ def read_rows(
         number = 0
         try:
             for number, value in enumerate(_values(file), 1):
-                found, problem = _jobs(file, number, value, base, wildcards, named)
+                found, problem = jobs_of(file, number, value, named, base, wildcards)
                 sources += found
                 refused += problem
                 if len(sources) > MAX_DOCUMENTS:
@@ -107,15 +107,24 @@ def is_job_file(path: Path) -> bool:
     return path.suffix.lower() in READERS and not path.name.startswith(".") and path.is_file()
 
 
-def _jobs(
+def jobs_of(
     file: str,
     number: int,
     value: object,
-    base: Mapping[str, Any],
-    wildcards: Wildcards | None,
     named: dict[str, Source],
+    base: Mapping[str, Any] | None = None,
+    wildcards: Wildcards | None = None,
 ) -> tuple[list[Source], list[Refused]]:
-    """The jobs of a document, and what is wrong with it or with its rows."""
+    """The jobs of a document, and what is wrong with it or with its rows.
+
+    Args:
+        file: where it stands.
+        number: which document of it.
+        value: the document as plain values, or a row of a table.
+        named: the jobs of the call that have a name already; those found here join them.
+        base: what the rows of tables fill in.
+        wildcards: the lists that documents with `expand` may name.
+    """
     sources: list[Source] = []
     refused: list[Refused] = []
 
@@ -124,7 +133,7 @@ def _jobs(
         refused.append(Refused(file, number, told.field, told.reason))
 
     try:
-        document = value.over(base, number) if isinstance(value, TableRow) else value
+        document = value.over(base or {}, number) if isinstance(value, TableRow) else value
         for row in rows(document, wildcards):
             try:
                 job = parse(_named(row, number))
