@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,11 @@ from pipelines.version import __version__
 
 if TYPE_CHECKING:
     from pipelines.farm.cluster import Actors
+    from pipelines.farm.crew import Crew
     from pipelines.files.output import OutputFolder
     from pipelines.renderer import Groups, Renderer
 
+Load = Callable[[], "tuple[Renderer, Groups]"]
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 MAX_BATCH, MAX_RETRIES = 64, 100
 USUAL_BATCH = 4  # of a dry run, which measures the jobs and not the batch
@@ -110,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument("--limit", type=_count, metavar="N", help="render at most N jobs; the next call goes on")
     render.add_argument(
+        "--watch", action="store_true", help="stay, and render job files that come into the folder FILE, until Ctrl-C"
+    )
+    render.add_argument(
         "--keep-going", action="store_true", help="render the jobs that are right though others are refused"
     )
 
@@ -170,17 +176,45 @@ def _count(text: str, most: int = 10**9, least: int = 1) -> int:
 def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> int:
     if args.engine != "ray" and (args.address or args.actors):
         raise Refusal("--address" if args.address else "--actors", "is of a Ray cluster; add --engine ray")
+    folder = _output_folder(args.out)
+    load = cache(lambda: engine or _load_engine(args.out))  # once, and not before the files were read
+    crew = _cluster(args) if args.engine == "ray" and not args.dry_run else None
+    try:
+        if args.watch:
+            return _watch(args, folder, load, crew)
+        return _render_files(args, args.files, folder, load, crew)
+    finally:
+        if crew is not None:
+            crew.close()
+
+
+def _watch(args: argparse.Namespace, folder: OutputFolder, load: Load, crew: Crew | None) -> int:
+    """Render what stands in a folder and what comes into it, until Ctrl-C."""
+    from pipelines.farm.watch import changed
+
+    if len(args.files) != 1 or not Path(args.files[0]).is_dir() or args.dry_run:
+        raise Refusal("--watch", "expected one folder to watch, and no --dry-run")
+    if not args.quiet:
+        print(f"watching {args.files[0]} for job files; Ctrl-C ends it", file=sys.stderr, flush=True)
+    for files in changed(Path(args.files[0])):
+        try:
+            _render_files(args, files, folder, load, crew)
+        except (Refusal, Refused) as refusal:
+            print(f"diorama: {refusal}; it is looked at again when it changes", file=sys.stderr, flush=True)
+    raise AssertionError("a watch ends by an exception")
+
+
+def _render_files(
+    args: argparse.Namespace, files: Sequence[str], folder: OutputFolder, load: Load, crew: Crew | None
+) -> int:
+    from pipelines.batch import Options, check_all, render
+    from pipelines.dryrun import dry_run
     from pipelines.expansion.wildcards import Wildcards
     from pipelines.files.jobfile import read_rows
 
-    sources, refused = read_rows(args.files, template=args.template, wildcards=Wildcards(args.wildcards))
+    sources, refused = read_rows(files, template=args.template, wildcards=Wildcards(args.wildcards))
     _require(refused, bool(sources) and args.keep_going)
-
-    from pipelines.batch import Options, check_all, render
-    from pipelines.dryrun import dry_run
-
-    folder = _output_folder(args.out)
-    renderer, groups = engine or _load_engine(args.out)
+    renderer, groups = load()
     checked, more = check_all(sources, renderer)
     right = [(source, estimate) for source, estimate in zip(sources, checked, strict=True) if estimate is not None]
     _require(more, bool(right) and args.keep_going)
@@ -191,12 +225,7 @@ def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) ->
     else:
         options = Options(args.batch, args.again, tuple(args.only), args.limit, args.retries, args.quiet)
         costs = [found.flops for found in estimates]
-        crew = _cluster(args) if args.engine == "ray" else None
-        try:
-            failed = render(sources, renderer, groups, args.out, costs=costs, options=options, crew=crew)
-        finally:
-            if crew is not None:
-                crew.close()
+        failed = render(sources, renderer, groups, args.out, costs=costs, options=options, crew=crew)
     return FAILED if failed or refused or more else DONE
 
 

@@ -22,6 +22,7 @@ from pipelines import cli
 from pipelines.farm import station
 from pipelines.farm.manifest import FOLDER, Entry, Manifest, read_manifest
 from pipelines.farm.units import SIZES, STEPS, USUAL, Sizes, best_size, cut
+from pipelines.farm.watch import changed
 from pipelines.files import atomic
 from pipelines.files.output import OutputFolder
 from pipelines.job import Job, parse
@@ -355,3 +356,57 @@ def test_ten_lines_of_python_render_a_list_of_jobs(tmp_path: Path) -> None:
     assert studio.render([row("a", 1, name=None)])[0].path == results[0].path and not engine.batches
     with pytest.raises(Refused, match=r"jobs, document 2, field steps"):
         studio.render([row("a", 1), row("a", 2, steps=0)])
+
+
+# ------------------------------------------------------------ watching
+
+
+def test_a_file_counts_when_it_is_written_to_the_end_and_again_when_it_changed(tmp_path: Path) -> None:
+    looks: list[Any] = [
+        lambda: (tmp_path / "a.jsonl").write_text("half"),
+        lambda: (tmp_path / "a.jsonl").write_text("half and the rest"),
+        lambda: (tmp_path / "notes.txt").write_text("no jobs"),
+        lambda: None,
+        lambda: (tmp_path / "b.yaml").write_text("b"),
+        lambda: None,
+        lambda: (tmp_path / "a.jsonl").write_text("another"),
+        lambda: None,
+        lambda: tmp_path.rename(tmp_path.with_name("away")),
+        lambda: tmp_path.with_name("away").rename(tmp_path),
+        lambda: None,
+    ]
+
+    def sleep(seconds: float) -> None:
+        if not looks:
+            raise KeyboardInterrupt
+        looks.pop(0)()
+
+    found = []
+    with pytest.raises(KeyboardInterrupt):
+        for files in changed(tmp_path, sleep):
+            found.append([Path(file).name for file in files])
+    assert found == [["a.jsonl"], ["b.yaml"], ["a.jsonl"]]
+
+
+def test_a_watch_renders_what_comes_tells_what_is_wrong_and_ends_by_ctrl_c(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = call.folder / "jobs"
+    folder.mkdir()
+    good, bad, more = (folder / name for name in ("good.jsonl", "bad.jsonl", "more.jsonl"))
+    good.write_text(json.dumps(row("a", 1)))
+    bad.write_text("{")
+    more.write_text(json.dumps(row("b", 2)))
+
+    def three(folder: Path) -> Any:
+        yield from ([str(good)], [str(bad)], [str(more)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.farm.watch.changed", three)
+    words = ["render", str(folder), "--watch", "--out", str(call.out)]
+    assert cli.main(words, engine=(call.engine, groups)) == 130
+    assert sorted(path.name for path in call.out.glob("*.png")) == ["r1.png", "r2.png"]
+    assert "bad.jsonl, document 1: is not JSON" in (told := call.capsys.readouterr().err)
+    assert "looked at again when it changes" in told
+    assert cli.main(["render", str(good), "--watch"], engine=(call.engine, groups)) == 2
+    assert "--watch: expected one folder to watch" in call.capsys.readouterr().err
