@@ -19,6 +19,7 @@ from training.templates import REACH, SIDE, Poses, Templates, align, overlap, te
 
 LARGER = (1.0, 1.25, 1.6)  # how much larger than what is seen of it a thing may be
 TRIED = 3  # of the ways to begin, those that are followed
+MARGIN = 0.005  # how much better than any other a shape has to fit: closer ones look the same as far as is seen
 LEAST_SHOWN = 0.35  # of a thing's area: what shows less of itself has no outline to be told by
 
 
@@ -34,7 +35,7 @@ def mended(seen: Sequence[Seen], remnants: Sequence[Remnant], shapes: Sequence[s
     """Things as read each for itself, but for those that are one whole below what lies on it."""
     kept: list[Seen | None] = list(seen)
     for remnant in remnants:
-        if len(remnant.pieces) == 1 and seen[remnant.pieces[0]].shape != UNKNOWN:
+        if not remnant.pieces or (len(remnant.pieces) == 1 and seen[remnant.pieces[0]].shape != UNKNOWN):
             continue
         whole = fit_remnant(remnant.part, shapes)
         if whole.shape != UNKNOWN:
@@ -69,7 +70,9 @@ def fit_remnant(part: Part, shapes: Sequence[str]) -> Seen:
     solid = templates.solid_SP[best]
     shown = float((solid * poses.sample(weight, best)).sum() / solid.sum())
     least = least_match(templates.names[best], float(poses.radius_S[best])) - HIDDEN
-    shape = templates.names[best] if matches[best] >= least and shown >= LEAST_SHOWN else UNKNOWN
+    rival = max((match for s, match in matches.items() if s != best), default=0.0)
+    sure = matches[best] >= max(least, rival + MARGIN) and shown >= LEAST_SHOWN
+    shape = templates.names[best] if sure else UNKNOWN
     return named(part, shape, templates, poses, best, matches, _box(templates, poses, best))
 
 
