@@ -354,6 +354,17 @@ def test_a_lump_or_an_ellipse_is_none_of_the_shapes_below_a_thing_either() -> No
     assert shapes.count(UNKNOWN) >= 0.9 * len(shapes)
 
 
+def test_a_lump_that_lies_on_a_thing_is_not_hidden_by_it() -> None:
+    random = np.random.default_rng(5)
+    turns = np.linspace(0, 2 * math.pi, 128, endpoint=False)
+    for _ in range(8):
+        lumps = [random.uniform(0.12, 0.2) * np.cos(k * turns + random.uniform(0, 6.3)) for k in (2, 3, 4)]
+        below = Thing("square", "blue", "large", 0.5, 0.5, 0.2, 0.0)
+        lump = around(replace(below, radius=0.1), np.clip(0.9 + np.sum(lumps, 0), 0.3, 1.5))
+        shown = read(painted(picture(Scene((below,), "white")), lump, COLOURS["red"])).things
+        assert [thing.shape for thing in shown if thing.colour == "red"] == [UNKNOWN]
+
+
 # ---------------------------------------------------------------- relations and scores
 
 

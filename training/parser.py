@@ -1,7 +1,7 @@
 """The parser: reads a Papercut picture back from its pixels alone. Judging and scoring are `evaluate.py`.
 
 `read` finds the ground (`ground.py`), then whatever is neither ground nor its shadow, then the colour, the shape
-(`fitting.py`) and the place of each piece. A colour outside the palette is "unknown", and so is a shape, so that
+(`fitting.py`) and the place of each piece, and of what others hide in part (`remnant.py`). A colour outside the palette is "unknown", and so is a shape, so that
 neither can pass for what was asked. Several frames are `clips.py`'s.
 
 Colours are 0..255, lengths in short sides as in `scene.py` unless a name ends in `_px`. Work pixels are those of the
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -129,6 +129,10 @@ class _Colour:
         much_smaller = (x1 - x0) * (y1 - y0) < 0.6 * (right - left) * (bottom - top)
         return much_smaller and min(x0 - left, y0 - top, right - x1, bottom - y1) >= -slack
 
+    def lies_amid(self, other: _Colour, slack: float) -> bool:
+        """The same of where another surely is: blends that look like it may be anywhere in a crowd."""
+        return self.lies_on(replace(other, reach=bounds(other.core)), slack)
+
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
@@ -172,18 +176,23 @@ class _Piece:
         return found, float((self.mask & (claimed == 0)).sum())
 
     def remnants(self) -> list[tuple[Array, Array, str]]:
-        """Alpha, weight and colour of each colour that touches another, whatever may lie on top."""
+        """Alpha, weight and colour of each colour that others may hide: all that touch it but what it lies on."""
         square = np.ones((3, 3), np.uint8)
         grown = cv2.dilate(self.mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         found = []
-        for colour in self.colours if len(self.colours) > 1 else ():
+        for colour in self.colours:
             own = from_surface(self.image, colour.paint, SHADOW_ALPHA)
-            others = [other.paint for other in self.colours if other is not colour]
-            gaps = [from_surface(self.image, paint, SHADOW_ALPHA) for paint in others]
-            covered = np.minimum.reduce(gaps)
-            other = np.minimum(self.off_ground, covered)
-            alpha = np.where(grown, other / (other + own + 1e-3), 0).astype(np.float32)
-            hidden = grown & (covered < np.minimum(own, self.off_ground))
+            others = [other for other in self.colours if other is not colour]
+            gaps = {other: from_surface(self.image, other.paint, SHADOW_ALPHA) for other in others}
+            above = [gaps[other] for other in others if not colour.lies_amid(other, 0.03 * self.short)]
+            if not above:
+                continue
+            off = np.minimum.reduce([self.off_ground, *gaps.values()])
+            alpha = np.where(grown, off / (off + own + 1e-3), 0).astype(np.float32)
+            covered = np.minimum.reduce(above)
+            # Its own blend with the ground may look like another colour, but in no more than a line along the outline.
+            hidden = (grown & (covered < own) & (covered <= off)).astype(np.uint8)
+            hidden = cv2.morphologyEx(hidden, cv2.MORPH_OPEN, square) > 0
             # A blend of two other colours along an outline is nothing that is seen of this one.
             _, labels = cv2.connectedComponents((alpha > 0.5).astype(np.uint8), connectivity=8)
             hidden |= (labels > 0) & ~np.isin(labels, labels[colour.core])

@@ -20,7 +20,7 @@ from training.templates import REACH, SIDE, Poses, Templates, align, overlap, te
 LARGER = (1.0, 1.25, 1.6)  # how much larger than what is seen of it a thing may be
 TRIED = 3  # of the ways to begin, those that are followed
 MARGIN = 0.005  # how much better than any other a shape has to fit: closer ones look the same as far as is seen
-LEAST_SHOWN = 0.35  # of a thing's area: what shows less of itself has no outline to be told by
+LEAST_SHOWN = 0.4  # of a thing's area and of its outline: what shows less of itself has nothing to be told by
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +67,8 @@ def fit_remnant(part: Part, shapes: Sequence[str]) -> Seen:
             matches[s] = overlap(alpha, weight, total, templates, poses, s)
         left = sorted(left, key=lambda s: -matches[s])[:keep]
     best = left[0]
-    solid = templates.solid_SP[best]
-    shown = float((solid * poses.sample(weight, best)).sum() / solid.sum())
+    solid, cover, seen = templates.solid_SP[best], templates.cover_SP[best], poses.sample(weight, best)
+    shown = min(float((some * seen).sum() / some.sum()) for some in (solid, 4 * cover * (1 - cover)))
     least = least_match(templates.names[best], float(poses.radius_S[best])) - HIDDEN
     rival = max((match for s, match in matches.items() if s != best), default=0.0)
     sure = matches[best] >= max(least, rival + MARGIN) and shown >= LEAST_SHOWN
