@@ -1,8 +1,8 @@
 """The parser: reads a Papercut picture back from its pixels alone. Judging and scoring are `evaluate.py`.
 
 `read` finds the ground (`ground.py`), then whatever is neither ground nor its shadow, then the colour, the shape
-(`fitting.py`) and the place of each piece, and of what others hide in part (`remnant.py`). A colour outside the palette is "unknown", and so is a shape, so that
-neither can pass for what was asked. Several frames are `clips.py`'s.
+(`fitting.py`) and the place of each piece, and of what others hide in part (`remnant.py`). A colour outside the palette
+is "unknown", and so is a shape, so that neither can pass for what was asked. Several frames are `clips.py`'s.
 
 Colours are 0..255, lengths in short sides as in `scene.py` unless a name ends in `_px`. Work pixels are those of the
 picture after small ones were enlarged. Suffixes: H and W of a picture.
