@@ -3,7 +3,7 @@
 Only what is seen counts, and all of it: a template may go on below the things on top, but where the ground shows it
 has to end as the paper does. Things that nothing hides are `fitting.py`'s.
 
-Lengths are in pixels of a window but for those of a `Seen`. Suffixes: S shapes, K ways to begin.
+Lengths are in pixels of a window but for those of a `Seen`. Suffix: S shapes.
 """
 
 from __future__ import annotations
