@@ -95,7 +95,7 @@ def truth(scene: Scene) -> Rendered:
 def test_the_truth_of_a_layout_scores_nearly_full_marks_and_an_empty_picture_none(kind: str) -> None:
     cases = layout_cases(kind, 40, PICTURES, mechanism="both")  # type: ignore[arg-type]
     scores = evaluate_layout(lambda jobs: [truth(case.scene) for case in cases], cases, PICTURES)
-    assert scores.rates["boxes"] > (0.8 if kind == "overlapping" else 0.95), "hidden outlines are sometimes unknown"
+    assert scores.rates["boxes"] > 0.97, "what others hide in part is read as the whole it is"
     assert scores.rates["ground"] == 1 and scores.rates["coloured"] >= scores.rates["boxes"]
     empty = evaluate_layout(lambda jobs: [truth(Scene((), case.scene.ground)) for case in cases], cases, PICTURES)
     assert empty.rates["boxes"] == empty.rates["coloured"] == empty.rates["exact"] == 0
@@ -114,7 +114,7 @@ def test_the_truth_of_a_layout_scores_nearly_full_marks_and_an_empty_picture_non
 
 
 def test_the_autoencoder_alone_leaves_room_above_the_bars() -> None:
-    for kind, bar in (("apart", 0.8), ("overlapping", 0.7)):
+    for kind, bar in (("apart", 0.8), ("overlapping", 0.8)):
         cases = layout_cases(kind, 20, PICTURES, mechanism="both")  # type: ignore[arg-type]
         assert bar < evaluate_autoencoder("papercut", cases, PICTURES).rates["boxes"] <= 1
 

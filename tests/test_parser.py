@@ -295,6 +295,76 @@ def test_noise_is_nothing() -> None:
     assert not any(judge(read(static), scene).exact_two for scene in scenes(CORE, 30))
 
 
+# ---------------------------------------------------------------- things that others hide
+
+
+def half_hidden(shape: str, x: float, y: float) -> Scene:
+    """A red thing with a blue square on it, whose middle is (x, y) off its own, in radii."""
+    below = Thing(shape, "red", "large", 0.5, 0.5, 0.2, 0.0)
+    return Scene((below, Thing("square", "blue", "medium", 0.5 + 0.2 * x, 0.5 + 0.2 * y, 0.14, 0.0)), "white")
+
+
+CORNERS = ((0.75, 0.75), (-0.75, 0.75), (0.75, -0.75), (-0.75, -0.75), (0.95, 0.0), (-0.95, 0.0), (0.0, 0.95))
+
+
+@pytest.mark.parametrize("shape", SHAPES[:6])
+def test_what_is_partly_hidden_is_read_as_the_whole_it_is(shape: str) -> None:
+    """Two shapes may look the same where little of them shows: then nothing is said, or what fits best."""
+    named = 0
+    for corner in CORNERS:
+        scene = half_hidden(shape, *corner)
+        things = read(picture(scene)).things
+        assert [thing.pair for thing in scene.things if thing.colour == "blue"] == [
+            (thing.colour, thing.shape) for thing in things if thing.colour == "blue"
+        ]
+        (red,) = (thing for thing in things if thing.colour == "red")
+        assert red.shape in (shape, UNKNOWN), f"a {shape} below {corner} is no {red.shape}"
+        if red.shape == shape:
+            named += 1
+            assert (red.x, red.y, red.radius) == pytest.approx((0.5, 0.5, 0.2), abs=0.012)
+            drawn = render([scene], 128, 128).boxes[0, 0].tolist()
+            assert red.box == pytest.approx(drawn, abs=0.02), "the box is that of the whole outline"
+    assert named >= len(CORNERS) - 1
+
+
+def test_what_a_thing_on_top_cuts_in_two_is_one_thing() -> None:
+    for shape in ("circle", "square", "heart", "star"):
+        scene = Scene((Thing(shape, "red", "large", 0.5, 0.5, 0.2, 0.0),), "white")
+        bar = np.array([[0.46, 0.2], [0.56, 0.2], [0.56, 0.8], [0.46, 0.8]])
+        things = read(painted(picture(scene), bar, COLOURS["blue"])).things
+        assert [thing.words for thing in things if thing.colour == "red"] == [f"large red {shape}"]
+
+
+def test_a_lump_or_an_ellipse_is_none_of_the_shapes_below_a_thing_either() -> None:
+    random = np.random.default_rng(4)
+    turns = np.linspace(0, 2 * math.pi, 128, endpoint=False)
+    shapes = []
+    for corner in CORNERS * 4:
+        scene = half_hidden("circle", *corner)
+        below, top = scene.things
+        lumps = [random.uniform(0.1, 0.2) * np.cos(k * turns + random.uniform(0, 6.3)) for k in (2, 3, 4)]
+        lumpy = np.clip(0.9 + np.sum(lumps, 0), 0.3, 1.5)
+        flat = math.sqrt(random.uniform(1.4, 2.0))
+        ellipse = 1 / np.hypot(np.cos(turns) / flat, np.sin(turns) * flat)
+        for radii in (lumpy, ellipse):
+            paper = painted(picture(Scene((), "white")), around(below, radii), COLOURS["red"])
+            square = np.array([(-0.12, -0.12), (0.12, -0.12), (0.12, 0.12), (-0.12, 0.12)]) + np.array((top.x, top.y))
+            shown = read(painted(paper, square, COLOURS["blue"])).things
+            shapes += [thing.shape for thing in shown if thing.colour == "red"]
+    assert shapes.count(UNKNOWN) >= 0.9 * len(shapes)
+
+
+def test_a_lump_that_lies_on_a_thing_is_not_hidden_by_it() -> None:
+    random = np.random.default_rng(5)
+    turns = np.linspace(0, 2 * math.pi, 128, endpoint=False)
+    for _ in range(8):
+        lumps = [random.uniform(0.12, 0.2) * np.cos(k * turns + random.uniform(0, 6.3)) for k in (2, 3, 4)]
+        below = Thing("square", "blue", "large", 0.5, 0.5, 0.2, 0.0)
+        lump = around(replace(below, radius=0.1), np.clip(0.9 + np.sum(lumps, 0), 0.3, 1.5))
+        shown = read(painted(picture(Scene((below,), "white")), lump, COLOURS["red"])).things
+        assert [thing.shape for thing in shown if thing.colour == "red"] == [UNKNOWN]
+
+
 # ---------------------------------------------------------------- relations and scores
 
 

@@ -1,8 +1,8 @@
 """The parser: reads a Papercut picture back from its pixels alone. Judging and scoring are `evaluate.py`.
 
 `read` finds the ground (`ground.py`), then whatever is neither ground nor its shadow, then the colour, the shape
-(`fitting.py`) and the place of each piece. A colour outside the palette is "unknown", and so is a shape, so that
-neither can pass for what was asked. Several frames are `clips.py`'s.
+(`fitting.py`) and the place of each piece, and of what others hide in part (`remnant.py`). A colour outside the palette
+is "unknown", and so is a shape, so that neither can pass for what was asked. Several frames are `clips.py`'s.
 
 Colours are 0..255, lengths in short sides as in `scene.py` unless a name ends in `_px`. Work pixels are those of the
 picture after small ones were enlarged. Suffixes: H and W of a picture.
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from training.drawing import SHADOW_ALPHA
 from training.fitting import Part, Seen, fit
 from training.ground import DIM, from_surface, palette, read_ground
 from training.pixels import UNKNOWN, Array, Mask, Pixels, bounds, work_image
+from training.remnant import Remnant, mended
 from training.scene import COLOURS, SHAPES
 
 FAINT = 18.0  # what is this far off the ground over a large patch is a stain
@@ -54,6 +56,7 @@ class Survey:
     ground: str
     parts: tuple[Part, ...]
     stray: float
+    remnants: tuple[Remnant, ...] = ()  # of colours that touch others: parts that something may hide
 
 
 def read(picture: Tensor | Pixels, shapes: Sequence[str] = SHAPES) -> Reading:
@@ -63,8 +66,8 @@ def read(picture: Tensor | Pixels, shapes: Sequence[str] = SHAPES) -> Reading:
     no circle.
     """
     found = survey(picture)
-    things = sorted((fit(part, shapes) for part in found.parts), key=lambda thing: (thing.y, thing.x))
-    return Reading(tuple(things), found.ground, found.stray)
+    things = mended([fit(part, shapes) for part in found.parts], found.remnants, shapes)
+    return Reading(tuple(sorted(things, key=lambda thing: (thing.y, thing.x))), found.ground, found.stray)
 
 
 def survey(picture: Tensor | Pixels) -> Survey:
@@ -77,6 +80,7 @@ def survey(picture: Tensor | Pixels) -> Survey:
     contrast = max(paper.contrast, 2.5 * float(np.median(off_ground)))
     count, labels, stats, _ = cv2.connectedComponentsWithStats((off_ground > contrast).astype(np.uint8), connectivity=8)
     parts: list[Part] = []
+    remnants: list[Remnant] = []
     stray = _stained(off_ground, labels > 0, contrast, short)
     for number in range(1, count):
         x, y, w, h, area = stats[number]
@@ -89,8 +93,12 @@ def survey(picture: Tensor | Pixels) -> Survey:
         found, specks = piece.parts()
         stray += specks
         corner = (window[1].start, window[0].start)
+        first = len(parts)
         parts += [Part(alpha, weight, colour, corner, (width, height)) for alpha, weight, colour in found]
-    return Survey(ground, tuple(parts), float(stray) / short**2)
+        for alpha, weight, colour in piece.remnants():
+            pieces = tuple(k for k in range(first, len(parts)) if parts[k].colour == colour)
+            remnants.append(Remnant(Part(alpha, weight, colour, corner, (width, height)), pieces))
+    return Survey(ground, tuple(parts), float(stray) / short**2, tuple(remnants))
 
 
 def _stained(off_ground: Array, pieces: Mask, contrast: float, short: int) -> float:
@@ -121,6 +129,10 @@ class _Colour:
         much_smaller = (x1 - x0) * (y1 - y0) < 0.6 * (right - left) * (bottom - top)
         return much_smaller and min(x0 - left, y0 - top, right - x1, bottom - y1) >= -slack
 
+    def lies_amid(self, other: _Colour, slack: float) -> bool:
+        """The same of where another surely is: blends that look like it may be anywhere in a crowd."""
+        return self.lies_on(replace(other, reach=bounds(other.core)), slack)
+
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
@@ -133,7 +145,7 @@ class _Piece:
 
     def parts(self) -> tuple[list[tuple[Array, Array | None, str]], float]:
         """Alpha, weight and colour of each thing of the region (see `Part`), and the area that belongs to none."""
-        colours = self._colours()
+        colours = self.colours
         grown = cv2.dilate(self.mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         slack = 0.03 * self.short
         found: list[tuple[Array, Array | None, str]] = []
@@ -163,7 +175,33 @@ class _Piece:
         claimed = cv2.dilate(claimed, np.ones((5, 5), np.uint8))
         return found, float((self.mask & (claimed == 0)).sum())
 
-    def _colours(self) -> list[_Colour]:
+    def remnants(self) -> list[tuple[Array, Array, str]]:
+        """Alpha, weight and colour of each colour that others may hide: all that touch it but what it lies on."""
+        square = np.ones((3, 3), np.uint8)
+        grown = cv2.dilate(self.mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        found = []
+        for colour in self.colours:
+            own = from_surface(self.image, colour.paint, SHADOW_ALPHA)
+            others = [other for other in self.colours if other is not colour]
+            gaps = {other: from_surface(self.image, other.paint, SHADOW_ALPHA) for other in others}
+            above = [gaps[other] for other in others if not colour.lies_amid(other, 0.03 * self.short)]
+            if not above:
+                continue
+            off = np.minimum.reduce([self.off_ground, *gaps.values()])
+            alpha = np.where(grown, off / (off + own + 1e-3), 0).astype(np.float32)
+            covered = np.minimum.reduce(above)
+            # Its own blend with the ground may look like another colour, but in no more than a line along the outline.
+            hidden = (grown & (covered < own) & (covered <= off)).astype(np.uint8)
+            hidden = cv2.morphologyEx(hidden, cv2.MORPH_OPEN, square) > 0
+            # A blend of two other colours along an outline is nothing that is seen of this one.
+            _, labels = cv2.connectedComponents((alpha > 0.5).astype(np.uint8), connectivity=8)
+            hidden |= (labels > 0) & ~np.isin(labels, labels[colour.core])
+            weight = 1 - cv2.dilate(hidden.astype(np.float32), square)
+            found.append((alpha, weight, colour.name))
+        return found
+
+    @cached_property
+    def colours(self) -> list[_Colour]:
         """The colours that fill some place. Red blends with yellow to orange, but in specks along an outline."""
         square = np.ones((3, 3), np.uint8)
         nearest = np.stack([from_surface(self.image, paint, SHADOW_ALPHA) for paint in palette()]).argmin(0)
