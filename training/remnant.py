@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from training.fitting import HIDDEN, TURN, Part, Seen, least_match, named
-from training.pixels import UNKNOWN, Array, bounds
+from training.pixels import UNKNOWN, Array, bounds, floats
 from training.templates import REACH, SIDE, Poses, Templates, align, overlap, templates_of
 
 LARGER = (1.0, 1.25, 1.6)  # how much larger than what is seen of it a thing may be
@@ -56,8 +56,8 @@ def fit_remnant(part: Part, shapes: Sequence[str]) -> Seen:
     templates = templates_of(tuple(shapes))
     total = float((alpha * weight).sum())
     count = len(templates.names)
-    nowhere = (np.zeros((count, 2)), np.ones(count), np.zeros(count))
-    poses = Poses(*(one.astype(np.float32) for one in nowhere), (-TURN, TURN))
+    centre, radius, angle = np.zeros((count, 2)), np.ones(count), np.zeros(count)
+    poses = Poses(floats(centre), floats(radius), floats(angle), (-TURN, TURN))
     matches = {s: _begin(alpha, weight, total, templates, poses, s) for s in range(count)}
     left = sorted(matches, key=lambda s: -matches[s])[:4]
     for keep in (2, 1):
