@@ -123,6 +123,8 @@ def refusal_of(findings: Sequence[Any]) -> Refusal:
         return Refusal("", "expected JSON, got what can not be read as it; look at its brackets and quotes")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return Refusal(f"{field}.task".lstrip("."), f"expected a mapping whose task is one of {', '.join(TASKS)}")
+    if kind == "model_attributes_type":
+        kind = "model_type"  # FastAPI would take objects as well
     if kind == "string_pattern_mismatch" and "keep_frames" not in field:
         return Refusal(field, f"expected text of the form {context['pattern']}, got another")
     return Refusal(field, on_one_line(reason_of(kind, found["msg"], found["input"], context)))

@@ -59,7 +59,7 @@ class Tokens:
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        self._folder, self._clock = folder / FOLDER, clock
+        self._outputs, self._folder, self._clock = folder, folder / FOLDER, clock
 
     def new(self, name: str, days: int) -> str:
         """Make a token and return it; it is nowhere to be read afterwards.
@@ -74,12 +74,15 @@ class Tokens:
         token, now = PREFIX + secrets.token_urlsafe(32), self._clock()
         kept = {"sha256": _digest(token), "created": now, "expires": now + days * DAY}
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._hand_over(self._folder.parent)
+        self._hand_over(self._folder)
         temporary = self._folder / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
         try:
             with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 json.dump(kept, file)
                 file.flush()
                 os.fsync(file.fileno())
+            self._hand_over(temporary)
             os.link(temporary, self._folder / f"{name}.json")  # which fails where there is one, whoever is faster
         except FileExistsError:
             raise Refusal("--name", f"there is a token called {name!r}; revoke it first, or choose another") from None
@@ -110,6 +113,12 @@ class Tokens:
             if hmac.compare_digest(given, kept.sha256):
                 verdict = "known" if self._clock() < kept.expires else "expired"
         return verdict
+
+    def _hand_over(self, path: Path) -> None:
+        """Let what the administrator makes be the folder's owner's: a service that could not read it lets nobody in."""
+        if os.geteuid() == 0:
+            owner = self._outputs.stat()
+            os.chown(path, owner.st_uid, owner.st_gid)
 
     def _kept(self) -> Iterator[Token]:
         for path in self._folder.glob("*.json"):

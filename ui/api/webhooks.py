@@ -26,6 +26,7 @@ ADDRESS = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 PORTS = {"http": 80, "https": 443}
+GLOBAL = ipaddress.ip_network("2000::/3")  # what of IPv6 is given to the world
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # a network's own way to IPv4, wherever that leads
 
 
@@ -133,7 +134,7 @@ def is_public(ip: IP) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
         if inner is not None:
             return is_public(inner)
-        if ip.teredo is not None:
+        if ip.teredo is not None or ip not in GLOBAL:
             return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
