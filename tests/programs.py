@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +62,12 @@ def programs(
     password: str | None = None,
     webhooks: Sequence[str] = (),
     url: str = LOCAL,
-    check: Callable[..., Any] | None = None,
+    mcp: bool = False,
 ) -> Iterator[Programs]:
     """The routes over a folder, as they are served beside the page."""
     queue = Queue(folder)
-    studio = Studio(queue, folder, check or StagedEngine().check, str, Uploads(folder), Pace(queue, folder))
-    told = beside(studio, webhooks)
+    studio = Studio(queue, folder, StagedEngine().check, str, Uploads(folder), Pace(queue, folder))
+    told = beside(studio, webhooks, mcp)
     guard = Middleware(Guard, password=password, tokens=Tokens(folder))
     app = Starlette(routes=told.routes, middleware=[Middleware(Spoken), guard], lifespan=told.lifespan)
     with TestClient(app, url) as client:

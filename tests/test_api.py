@@ -136,7 +136,7 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"job": STAR, "more": 1}, "more", "unknown key"),
     ({"job": {"task": "masked", "source": "upload:0123456789abcdef01234567"}}, "job.mask", "got none"),
     ({"job": {**STAR, "prompt": "half \ud800"}}, "job.prompt", "half of a surrogate pair"),
-    ({"job": {**STAR, "half \ud800": 1}}, "job.half \\ud800", "unknown key"),
+    ({"job": {**STAR, "half \ud800": 1}}, "job", "unknown key"),
 ]  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def test_what_is_wrong_is_one_sentence_and_a_field(house: Programs, body: Any, f
         (b"{", 422),
         (b"[" * 90_000, 400),
         (b'{"job": ' + b"9" * 5_000 + b"}", 400),
-        (b"\xff\xfe", 400),
+        (b"\xff\xfe", 422),
         (b"0" * 3 * 2**20, 413),
     ],
 )
@@ -200,8 +200,8 @@ def test_an_output_is_named_by_its_job(busy: Programs) -> None:
 
 SECRETS = [
     "/etc/passwd", "SECRET", "../secret.png", "file:///etc/passwd", "http://127.0.0.1:1/a.png", "uploads/x", "upload:",
-    "upload:../../secret", "upload:0123456789abcdef01234567/../x", "output:0123456789abcdef/../0", "~/x", "-", "\\\\a\\b",
-    "upload:0123456789ABCDEF01234567", "output:0123456789abcdef/0", "upload:0123456789abcdef01234567", "con", "a\0b",
+    "upload:../../secret", "upload:0123456789abcdef01234567/../x", "output:0123456789abcdef/../0", "~/x", "-",
+    "\\\\a\\b", "upload:0123456789ABCDEF01234567", "output:0123456789abcdef/0", "upload:0123456789abcdef01234567", "con", "a\0b",
 ]  # fmt: skip
 FIELDS: list[dict[str, Any]] = [
     {"task": "masked", "source": "X", "outpaint": [16, 0, 0, 0]},
@@ -222,7 +222,7 @@ FIELDS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("job", FIELDS)
 def test_no_field_takes_a_path_or_an_address(busy: Programs, job: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(picture())
-    source, before = given(busy, picture()), busy.queue.rows()
+    source, before = given(busy, picture()), [row.id for row in busy.queue.rows()]
     for secret in SECRETS:
         secret = secret.replace("SECRET", str(tmp_path / "secret.png"))
         filled = json.loads(json.dumps(job).replace('"X"', json.dumps(secret)).replace("PICTURE", source))
@@ -230,7 +230,7 @@ def test_no_field_takes_a_path_or_an_address(busy: Programs, job: dict[str, Any]
             said, field = busy.refused("POST", path, 422, json={"job": filled})
             assert field.startswith("job."), said
             assert str(busy.folder) not in said and "root:" not in said
-    assert busy.queue.rows() == before
+    assert [row.id for row in busy.queue.rows()] == before
 
 
 def test_an_upload_has_the_limits_of_the_page(house: Programs) -> None:
@@ -244,7 +244,7 @@ def test_an_upload_has_the_limits_of_the_page(house: Programs) -> None:
 def test_only_files_of_the_job_itself_are_served(busy: Programs, tmp_path: Path) -> None:
     id = busy.add()
     files = over(busy.queue, id).files
-    for number in ("2", "-1", "999999", "9999999999999999999999", "x", "0/../1", "%2e%2e"):
+    for number in ("2", "-1", "999999", "9999999999999999999999", "x", "%2e%2e"):
         assert 400 <= busy.client.get(f"{API}/jobs/{id}/files/{number}").status_code < 500
     (tmp_path / "secret.png").write_bytes(b"secret")
     picture = busy.folder / files[0]

@@ -51,9 +51,7 @@ BatchId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="The batch's
 Number = Annotated[int, Path(ge=0, le=999_999, description="The file's number.")]
 What = Literal["source", "exact", "face", "voice"]
 BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
+STREAM: dict[int | str, dict[str, Any]] = {200: {"description": "Events.", "content": {"text/event-stream": {}}}}
 FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file, as a download.", "content": {kind: BINARY for kind in TYPES.values()}}
 }
