@@ -136,7 +136,7 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"job": STAR, "more": 1}, "more", "unknown key"),
     ({"job": {"task": "masked", "source": "upload:0123456789abcdef01234567"}}, "job.mask", "got none"),
     ({"job": {**STAR, "prompt": "half \ud800"}}, "job.prompt", "half of a surrogate pair"),
-    ({"job": {**STAR, "half \ud800": 1}}, "job", "unknown key"),
+    ({"job": {**STAR, "half \ud800": 1}}, "job", "half of a surrogate pair"),
 ]  # fmt: skip
 
 
@@ -201,7 +201,8 @@ def test_an_output_is_named_by_its_job(busy: Programs) -> None:
 SECRETS = [
     "/etc/passwd", "SECRET", "../secret.png", "file:///etc/passwd", "http://127.0.0.1:1/a.png", "uploads/x", "upload:",
     "upload:../../secret", "upload:0123456789abcdef01234567/../x", "output:0123456789abcdef/../0", "~/x", "-",
-    "\\\\a\\b", "upload:0123456789ABCDEF01234567", "output:0123456789abcdef/0", "upload:0123456789abcdef01234567", "con", "a\0b",
+    "\\\\a\\b", "upload:0123456789ABCDEF01234567", "output:0123456789abcdef/0", "upload:0123456789abcdef01234567",
+    "con", "a\0b",
 ]  # fmt: skip
 FIELDS: list[dict[str, Any]] = [
     {"task": "masked", "source": "X", "outpaint": [16, 0, 0, 0]},

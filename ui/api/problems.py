@@ -123,6 +123,8 @@ def refusal_of(findings: Sequence[Any]) -> Refusal:
         return Refusal("", "expected JSON, got what can not be read as it; look at its brackets and quotes")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return Refusal(f"{field}.task".lstrip("."), f"expected a mapping whose task is one of {', '.join(TASKS)}")
+    if kind == "string_unicode":
+        return Refusal(field, "expected text, got half of a surrogate pair, which no file can hold")
     if kind == "model_attributes_type":
         kind = "model_type"  # FastAPI would take objects as well
     if kind == "string_pattern_mismatch" and "keep_frames" not in field:
