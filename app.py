@@ -40,11 +40,12 @@ def main(words: Sequence[str] | None = None) -> int:
 def serve(
     queue: Queue, folder: Path, check: Check, host: str, port: int, password: str | None = None, **more: Any
 ) -> gr.Blocks:
-    """Serve the page and return; `close()` on the result ends it. `more` goes to `ui.page.build` and `launch`."""
+    """Serve the page and return; `close()` on the result ends it. `more` goes to `ui.page`: `build` and `options`."""
     os.environ.update(QUIET)  # before gradio reads it
     from ui.page import build, options
 
     share = more.pop("share", False)
+    programs = {name: more.pop(name) for name in ("webhooks", "mcp") if name in more}
     alone = _is_loopback(host) and not share and password is None  # a password means that others come, as by a proxy
     page = build(queue, folder, check, by_path=alone, **more)
     page.translate()
@@ -54,7 +55,7 @@ def serve(
         share=share,
         prevent_thread_lock=True,
         inbrowser=False,
-        **options(page.studio, {"password": password}),
+        **options(page.studio, {"password": password}, **programs),
     )
     return page
 
@@ -73,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
         "--models", type=Path, action="append", default=[], metavar="FOLDER",
         help="folder of models, or a model in diffusers layout, to offer besides; may be given several times",
     )  # fmt: skip
+    parser.add_argument(
+        "--allow-webhook", action="append", default=[], metavar="https://HOST[:PORT][/PREFIX]",
+        help="where webhooks of jobs may go; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--mcp", action="store_true", help="let language models use the studio as a tool (MCP)")
     parser.add_argument("--share", action="store_true", help="also serve on a public address, through gradio's servers")
     return parser
 
@@ -137,6 +143,7 @@ def _run(args: argparse.Namespace, password: str | None) -> int:
         page = serve(
             queue, args.out, Engine().check, args.host, args.port, password,
             health=lambda: keeper.problem, share=args.share, roots=args.models,
+            webhooks=args.allow_webhook, mcp=args.mcp,
         )  # fmt: skip
         print(f"The studio is at {page.local_url} and its pictures are in {args.out}; Ctrl-C ends it.", flush=True)
         if args.share:

@@ -1,4 +1,4 @@
-"""The command line: `diorama render`, `grid`, `design`, `train`, `ablate`, `models` and `studio`.
+"""The command line: `diorama render`, `grid`, `design`, `train`, `ablate`, `models`, `studio` and `token`.
 
 Nothing heavy is imported at the top, so that `diorama --help` answers at once.
 """
@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None, engine: tuple[Renderer, Groups] | No
     try:
         if words[:1] == ["studio"]:  # its options are the studio's own
             return _studio(words[1:])
+        if words[:1] == ["token"]:
+            return int(importlib.import_module("ui.api.tokencommand").main(words[1:]))  # by name, as the studio
         args = _parser().parse_args(words)
         if args.command == "train":
             return _train(args)
@@ -164,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("--json", action="store_true", help="as JSON")
 
     commands.add_parser("studio", help="serve the web studio; its options: diorama studio --help", add_help=False)
+    commands.add_parser("token", help="let programs into a studio; more: diorama token --help", add_help=False)
     return parser
 
 

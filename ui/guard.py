@@ -1,15 +1,18 @@
 """The guard before every route: who may ask, from where, how much, and what the answer may make a browser do.
 
 Without a password only this machine's own names are served, so that no page of the web can reach the studio through a
-name that it points here. With a password every request needs the cookie that the login form gives.
+name that it points here. With a password every request needs the cookie that the login form gives, and those of
+programs need a token instead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import secrets
 import time
+from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -17,11 +20,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ui.api.tokens import Tokens
 from ui.login import form
 from ui.uploads import MAX_UPLOAD
 from ui.words import say
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+API, MCP = "/api/v1", "/gradio_api/mcp"  # where programs ask
 COOKIE = "diorama"
 MAX_BODY = 2 * 2**20  # bytes of a request; the longest prompts have some tens of thousand
 MAX_LOGIN = 4 * 2**10  # bytes of a login
@@ -37,11 +42,17 @@ POLICY = (
 
 
 class Guard:
-    """ASGI middleware. `password` is None where only this machine is served."""
+    """ASGI middleware.
 
-    def __init__(self, app: ASGIApp, password: str | None = None) -> None:
+    Args:
+        app: what is guarded.
+        password: None where only this machine is served.
+        tokens: let programs in where there is a password; None lets none in.
+    """
+
+    def __init__(self, app: ASGIApp, password: str | None = None, tokens: Tokens | None = None) -> None:
         self.app = app
-        self._password = password
+        self._password, self._tokens = password, tokens
         self._token = secrets.token_urlsafe(32)  # of this process: a restart asks everybody again
         self._turn = asyncio.Lock()
 
@@ -51,13 +62,13 @@ class Guard:
             return await self.app(scope, receive, send)
         if scope["type"] != "http":  # the studio has no web sockets
             return await send({"type": "websocket.close"})
-        body = _Body(receive, limit(scope["path"]))
+        body = _Body(receive, scope["path"])
         sealed = body.answering(_sealed(send))
         request = Request(scope, body.receive)
         answer = self._refusal(request)
         try:
             if answer is None and self._password is not None:
-                answer = await self._login(request)
+                answer = await (self._bearer(request) if for_programs(scope["path"]) else self._login(request))
             await (answer or self.app)(scope, body.receive, sealed)
         except Exception:  # what somebody behind us makes of a body that was cut off
             if body.problem is None:
@@ -66,21 +77,38 @@ class Guard:
 
     def _refusal(self, request: Request) -> Response | None:
         """Why the request is turned away whoever sends it."""
-        length, most = request.headers.get("content-length", "0"), limit(request.url.path)
+        path = request.url.path
+        length, most = request.headers.get("content-length", "0"), limit(path)
         if not length.isdecimal() or len(length) > 12 or int(length) > most:
-            return PlainTextResponse(say("guard.too_much", most=most), 413)
+            return _answer(path, say("guard.too_much", most=most), 413)
         host = request.headers.get("host", "")
         if self._password is None and _name_in(host) not in LOCAL:
-            return PlainTextResponse(say("guard.not_here"), 421)
-        if request.method in ("GET", "HEAD", "OPTIONS"):
+            return _answer(path, say("guard.not_here"), 421)
+        # A page of elsewhere gets nothing of what is for programs, not even to read.
+        strict = self._password is None or for_programs(path)
+        if request.method in ("GET", "HEAD", "OPTIONS") and not for_programs(path):
             return None
         # Writes come from the page itself: browsers say where a request was made, and programs need not.
         if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            return PlainTextResponse(say("guard.not_ours"), 403)
+            return _answer(path, say("guard.not_ours"), 403)
         origin = request.headers.get("origin")
-        if self._password is None and origin is not None and origin.partition("://")[2].lower() != host.lower():
-            return PlainTextResponse(say("guard.not_ours"), 403)
+        if strict and origin is not None and origin.partition("://")[2].lower() != host.lower():
+            return _answer(path, say("guard.not_ours"), 403)
         return None
+
+    async def _bearer(self, request: Request) -> Response | None:
+        """What is wrong with the token of a program; None when it is known."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip() or self._tokens is None:
+            return _no_token(request.url.path, say("guard.no_token"))
+        # In a thread, for it is looked up in files.
+        verdict = await asyncio.to_thread(self._tokens.judge, token.strip())
+        if verdict == "known":
+            return None
+        async with self._turn:  # as a wrong password
+            await asyncio.sleep(SECOND_THOUGHT)
+        expired = verdict == "expired"
+        return _no_token(request.url.path, say("guard.expired_token" if expired else "guard.unknown_token"))
 
     async def _login(self, request: Request) -> Response | None:
         """The login form, or what came of it; None when the request carries the cookie."""
@@ -104,9 +132,26 @@ class Guard:
 
 def limit(path: str) -> int:
     """How many bytes a request for `path` may have."""
-    if path in ("/uploads", "/uploads/recipe", "/uploads/face", "/uploads/voice"):
+    if path in ("/uploads", "/uploads/recipe", "/uploads/face", "/uploads/voice", f"{API}/uploads"):
         return MAX_UPLOAD
     return {"/login": MAX_LOGIN}.get(path, MAX_BODY)
+
+
+def for_programs(path: str) -> bool:
+    """Whether an address is for programs, which carry a token where browsers carry a cookie."""
+    return any(path == place or path.startswith(f"{place}/") for place in (API, MCP))
+
+
+def _answer(path: str, sentence: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """A sentence as an answer: to programs as JSON."""
+    if for_programs(path):
+        body = json.dumps({"error": sentence, "field": ""})
+        return Response(body, status, headers, media_type="application/json")
+    return PlainTextResponse(sentence, status, headers)
+
+
+def _no_token(path: str, sentence: str) -> Response:
+    return _answer(path, sentence, 401, {"WWW-Authenticate": "Bearer"})
 
 
 def _name_in(host: str) -> str | None:
@@ -123,9 +168,9 @@ class _Body:
     A client that sends a byte now and then would else keep its connection, and its turn, for days.
     """
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, path: str) -> None:
         self.problem: Response | None = None
-        self._receive, self._most = receive, most
+        self._receive, self._path, self._most = receive, path, limit(path)
         self._taken, self._waited = 0, 0.0
         self._whole = self._answered = False
 
@@ -140,13 +185,14 @@ class _Body:
             async with asyncio.timeout(START + self._taken / SLOWEST - self._waited):
                 message = await self._receive()
         except TimeoutError:
-            self.problem = PlainTextResponse(say("guard.too_slow"), 408, {"Connection": "close"})
+            self.problem = _answer(self._path, say("guard.too_slow"), 408, {"Connection": "close"})
             return {"type": "http.disconnect"}
         self._waited += time.monotonic() - begun  # and not the time that we took between two pieces
         self._taken += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         if self._taken > self._most:
-            self.problem = PlainTextResponse(say("guard.too_much", most=self._most), 413, {"Connection": "close"})
+            sentence = say("guard.too_much", most=self._most)
+            self.problem = _answer(self._path, sentence, 413, {"Connection": "close"})
             return {"type": "http.disconnect"}
         return message
 

@@ -19,7 +19,7 @@ def page() -> str:
     parts = [HEAD]
     for title, rows in (
         ("A job", _job()), ("Files of jobs", _files()), ("Pictures, videos and sound", _media()),
-        ("The studio", _studio()), ("The designer's endpoint", _endpoint()),
+        ("The studio", _studio()), ("Programs", _programs()), ("The designer's endpoint", _endpoint()),
     ):  # fmt: skip
         table = "\n".join(f"| {name} | {limit} |" for name, limit in rows)
         parts.append(f"## {title}\n\n| what | limit |\n|---|---|\n{table}\n")
@@ -83,6 +83,19 @@ def _studio() -> Rows:
         f"{guard.START:g} seconds, and one more for every {_size(guard.SLOWEST)} that came",
     )
     yield "a password, where others can reach the studio", f"at least {app.SHORTEST} characters"
+
+
+def _programs() -> Rows:
+    from ui.api import postman, progress, routes, shapes, tokens
+
+    yield "jobs of one batch", f"{shapes.MOST_JOBS}"
+    yield "jobs of one list", f"{routes.MOST_ROWS}"
+    yield "streams of events at once", f"{progress.MOST}; more are answered with status 429"
+    yield "one stream of events", f"{progress.LONGEST / 3_600:g} hour; then it is opened again"
+    yield "a token", f"1 to {tokens.MOST_DAYS:,} days"
+    yield "a webhook's address", f"{shapes.MOST_ADDRESS:,} characters"
+    pauses = " and ".join(f"{pause:g}" for pause in postman.PAUSES)
+    yield "tries of a webhook", f"{len(postman.PAUSES) + 1}, {postman.LONGEST:g} seconds each, {pauses} seconds apart"
 
 
 def _endpoint() -> Rows:

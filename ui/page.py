@@ -51,6 +51,8 @@ from ui import (
     trainview,
     watch,
 )
+from ui.api.beside import beside
+from ui.api.tokens import Tokens
 from ui.calls import Calls
 from ui.courtesy import Courtesy
 from ui.desk import FIRST, Desk
@@ -232,16 +234,27 @@ def places(studio: Studio) -> Mapping[str, Place]:
     }
 
 
-def options(studio: Studio, guard: dict[str, Any]) -> dict[str, Any]:
-    """Arguments for `Blocks.launch`; `guard` are those of `ui.guard.Guard`."""
+def options(studio: Studio, guard: dict[str, Any], webhooks: Sequence[str] = (), mcp: bool = False) -> dict[str, Any]:
+    """Arguments for `Blocks.launch`.
+
+    Args:
+        studio: what the page works with.
+        guard: arguments of `ui.guard.Guard`.
+        webhooks: addresses that the owner allows.
+        mcp: whether models may use the studio as a tool.
+
+    Raises:
+        Refusal: an address that is none, or MCP without its package.
+    """
     from starlette.middleware import Middleware
 
     folder = studio.folder
-    given = Uploads(folder)
+    given, programs = Uploads(folder), beside(studio, webhooks, mcp)
     own = [
         # What is asked for most comes first.
         *watch.routes(places(studio)), *routes(studio.queue, folder), *given.routes(), *dubbingfiles.routes(given),
         *gridfiles.routes(studio.queue, folder), *trainfiles.routes(studio.runs, studio.by_path),
+        *programs.routes,
     ]  # fmt: skip
     return {
         "theme": Paper(),
@@ -252,11 +265,12 @@ def options(studio: Studio, guard: dict[str, Any]) -> dict[str, Any]:
             "middleware": [
                 Middleware(Courtesy),
                 Middleware(Spoken),
-                Middleware(Guard, **guard),
+                Middleware(Guard, **guard, tokens=Tokens(folder)),
                 Middleware(Doors, own=own),
                 Middleware(Calls),
             ],
             "openapi_url": None,
+            "lifespan": programs.lifespan,
         },
         "footer_links": [],
         "quiet": True,
@@ -264,7 +278,7 @@ def options(studio: Studio, guard: dict[str, Any]) -> dict[str, Any]:
         "strict_cors": True,
         "enable_monitoring": False,
         "run_history": False,
-        "mcp_server": False,
+        "mcp_server": False,  # it would make tools of all listeners; `ui/api/toolbox.py` has its own few
         "ssr_mode": False,
         "pwa": False,
         # Files come and go by routes of our own, so gradio's get nothing to do.

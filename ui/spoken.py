@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ui.guard import for_programs
 from ui.words import STANDARD, preferred, speaking
 
 # Gradio's page is marked as English. Codes have two letters, so the page's length stays as it is.
@@ -21,7 +22,8 @@ class Spoken:
         """Pass a request on."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        language = preferred(Headers(scope=scope))
+        # Programs are told everything in English, as the engine says it.
+        language = STANDARD if for_programs(scope["path"]) else preferred(Headers(scope=scope))
         with speaking(language):
             marked = scope["path"] == "/" and language != STANDARD
             await self.app(scope, receive, _marked(send, language) if marked else send)

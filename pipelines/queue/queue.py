@@ -320,6 +320,25 @@ class Queue:
         """All rows of a batch, in the order of arrival; retries and duplicates of them are among them."""
         return self._rows("SELECT * FROM jobs WHERE batch = ? ORDER BY number", (name,))
 
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        """The states of the rows of these ids that are there."""
+        found: dict[str, State] = {}
+        for start in range(0, len(ids), 500):  # SQLite takes so many values at once, and many more
+            some = ids[start : start + 500]
+            marks = ", ".join("?" * len(some))
+            found.update(
+                tuple(row) for row in self._file.read(f"SELECT id, state FROM jobs WHERE id IN ({marks})", some)
+            )
+        return found
+
+    def of_file(self, name: str) -> tuple[str, int] | None:
+        """The id of the row whose output is called `name`, relative to the output folder, and its number there."""
+        rows = self._rows(
+            "SELECT * FROM jobs WHERE state = 'done' AND instr(files, ?) ORDER BY number DESC LIMIT 1",
+            (json.dumps(name),),
+        )
+        return (rows[0].id, rows[0].files.index(name)) if rows else None
+
     def active(self) -> list[Row]:
         """The running row and then the waiting ones, in the order in which they will be rendered."""
         return self._rows(

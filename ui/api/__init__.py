@@ -1,0 +1,1 @@
+"""Jobs and results over HTTP, beside the page: what programs may ask, and what they are told."""
