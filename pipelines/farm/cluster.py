@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.farm.crew import Deliver
+from pipelines.farm.manifest import FOLDER
 from pipelines.farm.station import Outcome, Row, Station
 from pipelines.job import Job
 from pipelines.refusal import Refusal
@@ -94,11 +96,10 @@ class Actors:
         waiting = {number: list(rows) for number, rows in enumerate(units)}
         if not waiting:
             return
+        shutil.rmtree(tries(self._folder), ignore_errors=True)
         for number, outcomes in self._outcomes(waiting):
             if waiting.pop(number, None) is not None:  # a unit that two actors had is told once
                 deliver(outcomes)
-        for rows in waiting.values():
-            deliver([Outcome(row.index, reason=LOST) for row in rows if row.wanted])
 
     def _outcomes(self, units: dict[int, list[Row]]) -> Iterable[tuple[int, list[Outcome]]]:
         for row in self._dataset(units).iter_rows():
@@ -109,7 +110,6 @@ class Actors:
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        context.max_errored_blocks = -1  # of a unit whose actor dies again and again; the others go on
         items = [{"unit": number, "rows": pickle.dumps(rows)} for number, rows in units.items()]
         # A block for each unit, so that actors take them one at a time.
         return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
@@ -120,7 +120,7 @@ class Actors:
             fn_constructor_args=(self._engine, self._folder.resolve(), os.getcwd(), self._threads),
             **({"num_gpus": 1} if self._gpus else {"num_cpus": self._processors}),
             max_restarts=-1,
-            max_task_retries=DEATHS - 1,
+            max_task_retries=-1,  # a unit that kills its actors gives itself up, see `Actor`
         )
 
     @property
@@ -129,16 +129,35 @@ class Actors:
 
 
 class Actor:
-    """A station in a process of the cluster."""
+    """A station in a process of the cluster.
+
+    It notes in the folder that it takes a unit, and takes the note away afterwards, so that one that killed its actors
+    is known when Ray gives it to the next.
+    """
 
     def __init__(self, engine: Engine, folder: Path, here: str, threads: int | None) -> None:
         _settle(here, threads)
-        self._station = Station(engine(), folder)
+        self._station, self._tries = Station(engine(), folder), tries(folder)
 
     def __call__(self, batch: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
         """Render the unit of a batch of one."""
-        outcomes = self._station(pickle.loads(batch["rows"][0]))
+        rows: list[Row] = pickle.loads(batch["rows"][0])
+        self._tries.mkdir(parents=True, exist_ok=True)
+        note = self._tries / str(batch["unit"][0])
+        deaths = note.stat().st_size if note.exists() else 0
+        if deaths < DEATHS:
+            with note.open("ab") as file:
+                file.write(b".")
+            outcomes = self._station(rows)
+            note.unlink(missing_ok=True)
+        else:
+            outcomes = [Outcome(row.index, reason=LOST) for row in rows if row.wanted]
         return {"unit": batch["unit"], "outcomes": [pickle.dumps(outcomes)]}
+
+
+def tries(folder: Path) -> Path:
+    """Where the actors of an output folder note which units they have begun."""
+    return folder / FOLDER / "tries"
 
 
 def begin(address: str | None = None, **options: Any) -> None:
