@@ -45,6 +45,7 @@ TELLING: dict[str, tuple[int | str, ...]] = {
 # Errors that say nothing on a page, and why.
 SILENT = {
     "Cancelled": "a render that was told to stop",
+    "Halted": "of batches, which the command line alone renders",
     "NoAnswer": "of chat endpoints, which the command line alone names",
     "Refused": "of job files, which the command line alone reads",
     "_Headless": "its text is a folder's name",
