@@ -19,7 +19,7 @@ from pipelines.farm.crew import Alone, Crew
 from pipelines.farm.manifest import FOLDER, Entry, Manifest, key_of
 from pipelines.farm.report import Report
 from pipelines.farm.station import Outcome, Row
-from pipelines.farm.units import Sizes, cut
+from pipelines.farm.units import USUAL, Sizes, cut
 from pipelines.files.jobfile import Source
 from pipelines.files.output import OutputFolder
 from pipelines.job import Job, ScenesJob
@@ -185,12 +185,20 @@ class Batch:
             group = [self.selected[place] for place in places]
             if wanted.isdisjoint(group):
                 continue
-            size = self.options.batch or sizes.of(
-                [self.entries[i].key for i in group], [self.sources[i].job for i in group], self.crew.step_seconds
-            )
-            for unit in cut(group, size):
+            for unit in self._cut(group, wanted, sizes):
                 if not wanted.isdisjoint(unit):
                     yield [self._row(i, i in wanted) for i in unit]
+
+    def _cut(self, group: Sequence[int], wanted: set[int], sizes: Sizes) -> Iterator[list[int]]:
+        """The units of a group. Where their size is measured, that is not what somebody waits for first."""
+        if self.options.batch:
+            yield from cut(group, self.options.batch)
+            return
+        yield list(group[:USUAL])
+        rest = group[USUAL:]
+        if not wanted.isdisjoint(rest):
+            keys, jobs = [self.entries[i].key for i in rest], [self.sources[i].job for i in rest]
+            yield from cut(rest, sizes.of(keys, jobs, self.crew.step_seconds))
 
     def _row(self, i: int, wanted: bool) -> Row:
         source = self.sources[i]
@@ -255,7 +263,8 @@ def _entries(sources: Sequence[Source], renderer: Renderer, folder: Path, known:
     before: dict[str, list[Entry]] = {}
     for entry in known.values():
         before.setdefault(entry.key, []).append(entry)
-    keys = [key_of(source.job, renderer.weights(source.job.model)) for source in sources]
+    weights = {model: renderer.weights(model) for model in {source.job.model for source in sources}}
+    keys = [key_of(source.job, weights[source.job.model]) for source in sources]
     found: list[Entry | None] = []
     for source, key in zip(sources, keys, strict=True):
         mine = before.get(key)

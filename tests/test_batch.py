@@ -273,6 +273,16 @@ def test_a_unit_grows_while_that_is_faster_and_measuring_is_cheap(tmp_path: Path
     assert best_size(jobs, tight) == 2 and SIZES[0] == 1
 
 
+def test_hundreds_of_rows_begin_with_a_small_unit_and_hold_every_row_once(call: Call) -> None:
+    call.engine.step_seconds = lambda jobs: 1.0 / len(jobs)  # type: ignore[method-assign]
+    assert call(*["a"] * 600, options=("--quiet",), steps=24) == 0
+    sizes = [len(batch) for batch in call.engine.batches]
+    assert sizes[0] == USUAL and set(sizes[1:-1]) == {SIZES[-1]} and sum(sizes) == 600
+    assert len({job.name for batch in call.engine.batches for job in batch}) == 600
+    assert call(*["a"] * 600, options=("--quiet",), steps=24) == 0 and call.rendered == []
+    assert len(list((call.out / FOLDER).glob("contact-*.png"))) == 6
+
+
 # ------------------------------------------------------------ kills
 
 DRIVER = """
