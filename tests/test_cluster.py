@@ -135,3 +135,21 @@ def test_the_command_reaches_a_cluster_and_goes_on_after_its_driver_is_killed(tm
     assert subprocess.run(command, cwd=Path(__file__).parents[1]).returncode == 0
     assert len(shown(out)) == 24
     assert {entry.state for entry in read_manifest(out / FOLDER / "manifest.jsonl")} == {"done"}
+
+
+def test_an_engine_on_the_cluster_draws_the_bytes_of_the_one_here(tmp_path: Path, tiny: Path, cluster: None) -> None:
+    import torch
+
+    from pipelines.engine import Engine
+    from pipelines.engine import groups as real
+
+    job = {"task": "text", "model": str(tiny), "size": [64, 64], "steps": 2}
+    rows = [
+        Source(parse({**job, "prompt": f"a {colour} star", "seed": n, "name": f"r{n}"}), "rows", n)
+        for n, colour in enumerate(("red", "blue", "green", "white", "black"), 1)
+    ]
+    crew = Actors(Cluster(actors=1, threads=torch.get_num_threads()), tmp_path / "there", partial(Engine, "cpu"))
+    for place, who in (("here", None), ("there", crew)):
+        options = Options(2, quiet=True)
+        assert render(rows, Engine("cpu"), real, tmp_path / place, costs=[1.0] * 5, options=options, crew=who) == 0
+    assert shown(tmp_path / "here") == shown(tmp_path / "there") and len(shown(tmp_path / "here")) == 5
