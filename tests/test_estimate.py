@@ -175,7 +175,7 @@ def test_a_checkpoint_is_warmed_up_once_and_before_the_clock_is_read(
     engine = Engine("cpu", clock=clock)
     for _ in range(2):
         engine.render([job(tiny, steps=1)], lambda step, steps: True)
-    assert events == ["warm up", "clock", "clock", "clock", "clock"]
+    assert events[0] == "warm up" and set(events[1:]) == {"clock"}
 
 
 def test_warming_up_goes_once_through_every_component(tiny: Path) -> None:
