@@ -129,8 +129,10 @@ class Postman:
                 said += "; no other address is asked instead"
         except Refusal as refusal:  # the next try would be no better
             return self._outbox.told(hook.id, None, refusal.reason, None)
+        except (TimeoutError, httpx.TimeoutException):
+            said = f"nobody answered within {LONGEST:g} seconds"
         except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            said = on_one_line(f"nobody answered: {error or type(error).__name__}", 300)
+            said = on_one_line(f"nobody answered: {str(error) or type(error).__name__}", 300)
         if said and hook.tries < len(PAUSES):
             again = self._clock() + PAUSES[hook.tries]
         self._outbox.told(hook.id, status, said, again)
