@@ -52,9 +52,9 @@ def jobs_of(count: int, steps: int) -> list[TextJob]:
 class Stock:
     """diffusers' pipeline, loaded."""
 
-    def __init__(self, folder: Path, length: int) -> None:
+    def __init__(self, folder: Path, length: int, dtype: torch.dtype) -> None:
         self.length = length
-        self.pipeline = Flux2KleinPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16)
+        self.pipeline = Flux2KleinPipeline.from_pretrained(folder, torch_dtype=dtype)
         self.pipeline.set_progress_bar_config(disable=True)
 
     def draw(self, job: TextJob, folder: Path) -> Path:
@@ -129,14 +129,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     checkpoint = describe("papercut")
-    engine, stock = Engine("cpu"), Stock(checkpoint.folder, checkpoint.prompt_tokens)
+    engine = Engine("cpu")
+    dtype = engine.checkpoint("papercut").transformer.dtype
+    stock = Stock(checkpoint.folder, checkpoint.prompt_tokens, dtype)
     print(
         f"torch {torch.__version__}, diffusers {diffusers.__version__}, Python {platform.python_version()}, cpu,"
-        f" bfloat16, {options.threads} threads; 128 x 128 pixels, {options.steps} steps, guidance 2"
+        f" {dtype}, {options.threads} threads; 128 x 128 pixels, {options.steps} steps, guidance 2"
     )
     jobs = jobs_of(max(options.counts), options.steps)
     with tempfile.TemporaryDirectory() as top:
-        engine.checkpoint("papercut")
         stock.draw(jobs[0], Path(top))
         for count in options.counts:
             measure(engine, stock, jobs[:count], min(options.sample, 3 * count), Path(top))
