@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -120,7 +121,8 @@ class Manifest:
     def close(self) -> None:
         """Let others have the folder."""
         if self._stream is not None:
-            self._stream.close()
+            with suppress(OSError):  # a full disk may still owe a line; its row is rendered again
+                self._stream.close()
         self._lock.release()
 
 
