@@ -45,6 +45,8 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.studio --seconds 30
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.batch
+	$(BIN)/python -m benchmarks.rows
+	$(BIN)/python -m benchmarks.cluster
 
 train: $(STAMP)
 	$(BIN)/diorama train assets/papercut/train.yaml

@@ -29,6 +29,7 @@ from models.checkpoint import describe
 from pipelines.batch import Options, render
 from pipelines.engine import Engine, groups
 from pipelines.farm.manifest import FOLDER
+from pipelines.farm.place import Place
 from pipelines.files.jobfile import Source
 from pipelines.job import TextJob, parse
 from training.papercut import World
@@ -93,7 +94,7 @@ def measure(engine: Engine, stock: Stock, jobs: list[TextJob], sample: int, top:
     loop(taken[: len(taken) // 2] or taken)
     for number in range(rounds):
         started = time.perf_counter()
-        render(sources, engine, groups, ours / str(number), costs=costs, options=quiet, err=io.StringIO())
+        render(sources, engine, groups, Place(ours / str(number)), costs=costs, options=quiet, err=io.StringIO())
         seconds += (time.perf_counter() - started) / rounds
     loop(taken[len(taken) // 2 :])
     gaps = [

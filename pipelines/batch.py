@@ -16,7 +16,9 @@ from typing import TextIO
 from pipelines.estimate import Estimate
 from pipelines.farm.contact import write_sheets
 from pipelines.farm.crew import Alone, Crew
-from pipelines.farm.manifest import FOLDER, Entry, Manifest, key_of
+from pipelines.farm.manifest import FILE, FOLDER, Entry, Manifest, key_of
+from pipelines.farm.place import Place
+from pipelines.farm.report import FILE as REPORT
 from pipelines.farm.report import Report
 from pipelines.farm.station import Outcome, Row
 from pipelines.farm.units import USUAL, Sizes, cut
@@ -28,6 +30,7 @@ from pipelines.refusal import Refusal, Refused, on_one_line
 from pipelines.renderer import Groups, Renderer, Step
 
 GOES_ON = "nothing is lost: the same command goes on when this is mended"
+STATE = (f"{FOLDER}/{FILE}", f"{FOLDER}/sizes.json")  # what a batch goes on from
 LISTED = 50  # outputs that are listed in the end; of more, the manifest and the contact sheets tell
 
 
@@ -82,7 +85,7 @@ class Batch:
     sources: Sequence[Source]
     renderer: Renderer
     crew: Crew
-    folder: Path
+    place: Place
     options: Options
     manifest: Manifest
     entries: list[Entry]
@@ -100,7 +103,7 @@ class Batch:
         cls,
         sources: Sequence[Source],
         renderer: Renderer,
-        folder: Path,
+        place: Place,
         costs: Sequence[float],
         options: Options,
         err: TextIO,
@@ -112,13 +115,15 @@ class Batch:
             Refusal: no row is called as `only` says, or another batch is at work in the folder.
             Halted: the folder takes no files.
         """
-        manifest = Manifest(folder)
+        manifest = Manifest(place.folder)
         try:
+            place.begin(STATE)
             known = manifest.open()
-            entries = _entries(sources, renderer, folder, known)
+            entries = _entries(sources, renderer, place, known)
             selected = _selected(entries, options)
             kept = {entry.name for entry in entries}
             manifest.begin([*(entry for entry in known.values() if entry.name not in kept), *entries])
+            place.back_up(STATE, now=True)
         except OSError as error:
             manifest.close()
             raise Halted(f"the manifest can not be written ({error.strerror})") from None
@@ -128,8 +133,8 @@ class Batch:
         return cls(
             sources,
             renderer,
-            crew or Alone(renderer, folder),
-            folder,
+            crew or Alone(renderer, place),
+            place,
             options,
             manifest,
             entries,
@@ -161,8 +166,12 @@ class Batch:
         """Write the report and the contact sheets, and let others have the folder."""
         self.progress.clear()
         try:
-            self.report.write(self.folder / FOLDER)
-            write_sheets([(self.entries[i].name, path) for i, path in self.written.items()], self.folder / FOLDER)
+            folder = self.place.folder / FOLDER
+            self.report.write(folder)
+            self.place.gather(list(self.entries[i].files)[-1] for i in self.written)
+            sheets = write_sheets([(self.entries[i].name, path) for i, path in self.written.items()], folder)
+            beside = [f"{FOLDER}/{REPORT}", *(f"{FOLDER}/{sheet.name}" for sheet in sheets)]
+            self.place.back_up([*STATE, *beside], now=True)
         except OSError as error:
             self.progress.say(f"the report can not be written: {error.strerror}", urgent=True)
         self.manifest.close()
@@ -171,16 +180,16 @@ class Batch:
     def written(self) -> dict[int, Path]:
         """The picture or video of each selected row that is done, by index."""
         done = [i for i in self.selected if self.entries[i].state == "done"]
-        return {i: self.folder / list(self.entries[i].files)[-1] for i in done}
+        return {i: self.place.folder / list(self.entries[i].files)[-1] for i in done}
 
     def _is_there(self, i: int) -> bool:
         entry = self.entries[i]
         names = [*entry.files, f"{entry.name}.json"]
-        return entry.state == "done" and all((self.folder / name).exists() for name in names)
+        return entry.state == "done" and all(self.place.has(name) for name in names)
 
     def _units(self, groups: Groups, wanted: set[int]) -> Iterator[list[Row]]:
         """Units of all selected rows, without those of which nothing is wanted."""
-        sizes = Sizes(self.folder / FOLDER / "sizes.json")
+        sizes = Sizes(self.place.folder / FOLDER / "sizes.json")
         for places in groups([self.sources[i].job for i in self.selected]):
             group = [self.selected[place] for place in places]
             if wanted.isdisjoint(group):
@@ -198,7 +207,12 @@ class Batch:
         rest = group[USUAL:]
         if not wanted.isdisjoint(rest):
             keys, jobs = [self.entries[i].key for i in rest], [self.sources[i].job for i in rest]
-            yield from cut(rest, sizes.of(keys, jobs, self.crew.step_seconds))
+            try:
+                size = sizes.of(keys, jobs, self.crew.step_seconds)
+                self.place.back_up(STATE, now=sizes.grown)
+            except OSError as error:
+                raise Halted(f"what was measured can not be written ({error.strerror})") from None
+            yield from cut(rest, size)
 
     def _row(self, i: int, wanted: bool) -> Row:
         source = self.sources[i]
@@ -235,6 +249,7 @@ class Batch:
             self.entries[i] = before.done(outcome.files, outcome.seconds)
         try:
             self.manifest.note(self.entries[i])
+            self.place.back_up(STATE)
         except OSError as error:
             raise Halted(f"the manifest can not be written ({error.strerror})") from None
         if self.last_try or not outcome.reason:
@@ -248,23 +263,24 @@ class Batch:
             self.progress.say(f"{name}: warning: {warning}")
         if not self.progress.moving:
             over = self.report.there + self.report.done + self.report.failed
-            path = self.folder / list(outcome.files)[-1]
+            path = self.place.shown(list(outcome.files)[-1])
             self.progress.say(f"{over} of {len(self.selected)}: {path} in {duration(outcome.seconds)}")
 
-    def pictures(self) -> Iterator[tuple[Path, str]]:
-        """The pictures and videos in the order of the rows, each with its prompt."""
-        for i, path in self.written.items():
-            yield path, words_of(self.sources[i].job)
+    def pictures(self) -> Iterator[tuple[str, str]]:
+        """What the pictures and videos are called, in the order of the rows, each with its prompt."""
+        for i in self.written:
+            yield self.place.shown(list(self.entries[i].files)[-1]), words_of(self.sources[i].job)
 
 
-def _entries(sources: Sequence[Source], renderer: Renderer, folder: Path, known: dict[str, Entry]) -> list[Entry]:
+def _entries(sources: Sequence[Source], renderer: Renderer, place: Place, known: dict[str, Entry]) -> list[Entry]:
     """A row of the manifest for each source: the one it had, or a new one under a name that is free."""
-    target = OutputFolder(folder)
+    target = OutputFolder(place.folder)
+    target.take(place.others())
     before: dict[str, list[Entry]] = {}
     for entry in known.values():
         before.setdefault(entry.key, []).append(entry)
     weights = {model: renderer.weights(model) for model in {source.job.model for source in sources}}
-    keys = [key_of(source.job, weights[source.job.model]) for source in sources]
+    keys = [key_of(source.job, renderer.inputs(source.job), weights[source.job.model]) for source in sources]
     found: list[Entry | None] = []
     for source, key in zip(sources, keys, strict=True):
         mine = before.get(key)
@@ -312,7 +328,7 @@ def render(
     sources: Sequence[Source],
     renderer: Renderer,
     groups: Groups,
-    folder: Path,
+    place: Place,
     *,
     costs: Sequence[float],
     options: Options = Options(),
@@ -320,7 +336,7 @@ def render(
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> int:
-    """Render `sources` into `folder` and say where the pictures are; the number of rows that failed or still wait.
+    """Render `sources` into `place` and say where the pictures are; the number of rows that failed or still wait.
 
     `costs` are what the rows cost in proportion to one another, such as their FLOPs: the time left is told by them.
 
@@ -329,7 +345,7 @@ def render(
     """
     out, err = out or sys.stdout, err or sys.stderr
     try:
-        work = Batch.begin(sources, renderer, folder, costs, options, err, crew)
+        work = Batch.begin(sources, renderer, place, costs, options, err, crew)
     except Halted as reason:
         print(f"diorama: {reason}; {GOES_ON}", file=err)
         return len(sources)
@@ -343,18 +359,21 @@ def render(
     finally:
         work.close()
         if not options.quiet and work.written:
-            _tell(work, folder, out)
+            _tell(work, out)
     return len(work.failed)
 
 
-def _tell(work: Batch, folder: Path, out: TextIO) -> None:
+def _tell(work: Batch, out: TextIO) -> None:
     report, written = work.report, list(work.pictures())
     there = f", {report.there} of them by an earlier call" if report.there else ""
     took = duration(report.seconds)
-    print(f"{len(written)} of {len(work.selected)} rendered in {took}{there}, in {folder}:", file=out)
+    print(f"{len(written)} of {len(work.selected)} rendered in {took}{there}, in {work.place.name}:", file=out)
     for path, prompt in written[:LISTED]:
         print(f"  {path}  {on_one_line(prompt, 100)}".rstrip(), file=out)
     if len(written) > LISTED:
-        print(f"  and {len(written) - LISTED} more; {folder / FOLDER} has the manifest and contact sheets", file=out)
+        print(
+            f"  and {len(written) - LISTED} more; {work.place.shown(FOLDER)} has the manifest and contact sheets",
+            file=out,
+        )
     for line in report.words():
         print(line, file=out)

@@ -19,10 +19,11 @@ from pipelines.version import __version__
 if TYPE_CHECKING:
     from pipelines.farm.cluster import Actors
     from pipelines.farm.crew import Crew
-    from pipelines.files.output import OutputFolder
+    from pipelines.farm.fetched import Fetching
+    from pipelines.farm.place import Place
     from pipelines.renderer import Groups, Renderer
 
-Load = Callable[[], "tuple[Renderer, Groups]"]
+Load = Callable[[], "tuple[Fetching, Groups]"]
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 MAX_BATCH, MAX_RETRIES = 64, 100
 USUAL_BATCH = 4  # of a dry run, which measures the jobs and not the batch
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     grid.add_argument("file", metavar="FILE", help="grid file: a job and one to three axes")
 
     for both in (render, grid):
-        both.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="output folder (default: out)")
+        both.add_argument("--out", default="out", metavar="DIR", help="output folder or address (default: out)")
         both.add_argument("--wildcards", type=Path, metavar="DIR", help="folder of NAME.txt, for __NAME__ in prompts")
         both.add_argument(
             "--dry-run",
@@ -179,56 +180,60 @@ def _count(text: str, most: int = 10**9, least: int = 1) -> int:
 def _render(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> int:
     if args.engine != "ray" and (args.address or args.actors):
         raise Refusal("--address" if args.address else "--actors", "is of a Ray cluster; add --engine ray")
-    folder = _output_folder(args.out)
-    load = cache(lambda: engine or _load_engine(args.out))  # once, and not before the files were read
-    crew = _cluster(args) if args.engine == "ray" and not args.dry_run else None
+    from pipelines.farm.place import place_of
+
+    place = place_of(args.out)
+    load = cache(lambda: _load(place, engine))  # once, and not before the files were read
+    crew = _cluster(args, place) if args.engine == "ray" and not args.dry_run else None
     try:
         if args.watch:
-            return _watch(args, folder, load, crew)
-        return _render_files(args, args.files, folder, load, crew)
+            return _watch(args, place, load, crew)
+        return _render_files(args, args.files, place, load, crew)
     finally:
         if crew is not None:
             crew.close()
 
 
-def _watch(args: argparse.Namespace, folder: OutputFolder, load: Load, crew: Crew | None) -> int:
+def _watch(args: argparse.Namespace, place: Place, load: Load, crew: Crew | None) -> int:
     """Render what stands in a folder and what comes into it, until Ctrl-C."""
     from pipelines.farm.watch import changed
+    from pipelines.files.storage import is_address
 
-    if len(args.files) != 1 or not Path(args.files[0]).is_dir() or args.dry_run:
+    folder = args.files[0]
+    if len(args.files) != 1 or args.dry_run or not (is_address(folder) or Path(folder).is_dir()):
         raise Refusal("--watch", "expected one folder to watch, and no --dry-run")
     if not args.quiet:
-        print(f"watching {args.files[0]} for job files; Ctrl-C ends it", file=sys.stderr, flush=True)
-    for files in changed(Path(args.files[0])):
+        print(f"watching {folder} for job files; Ctrl-C ends it", file=sys.stderr, flush=True)
+    for files in changed(folder):
         try:
-            _render_files(args, files, folder, load, crew)
+            _render_files(args, files, place, load, crew)
         except (Refusal, Refused) as refusal:
             print(f"diorama: {refusal}; it is looked at again when it changes", file=sys.stderr, flush=True)
     raise AssertionError("a watch ends by an exception")
 
 
-def _render_files(
-    args: argparse.Namespace, files: Sequence[str], folder: OutputFolder, load: Load, crew: Crew | None
-) -> int:
+def _render_files(args: argparse.Namespace, files: Sequence[str], place: Place, load: Load, crew: Crew | None) -> int:
     from pipelines.batch import Options, check_all, render
     from pipelines.dryrun import dry_run
     from pipelines.expansion.wildcards import Wildcards
     from pipelines.files.jobfile import read_rows
+    from pipelines.files.output import OutputFolder
 
     sources, refused = read_rows(files, template=args.template, wildcards=Wildcards(args.wildcards))
     _require(refused, bool(sources) and args.keep_going)
     renderer, groups = load()
+    renderer.gather(source.job for source in sources)
     checked, more = check_all(sources, renderer)
     right = [(source, estimate) for source, estimate in zip(sources, checked, strict=True) if estimate is not None]
     _require(more, bool(right) and args.keep_going)
     sources, estimates = [source for source, _ in right], [estimate for _, estimate in right]
     if args.dry_run:
         how = {"batch": args.batch or USUAL_BATCH, "quiet": args.quiet, "out": sys.stdout, "err": sys.stderr}
-        failed = dry_run(sources, estimates, renderer, groups, folder, **how)
+        failed = dry_run(sources, estimates, renderer, groups, OutputFolder(place.folder), **how)
     else:
         options = Options(args.batch, args.again, tuple(args.only), args.limit, args.retries, args.quiet)
         costs = [found.flops for found in estimates]
-        failed = render(sources, renderer, groups, args.out, costs=costs, options=options, crew=crew)
+        failed = render(sources, renderer, groups, place, costs=costs, options=options, crew=crew)
     return FAILED if failed or refused or more else DONE
 
 
@@ -262,21 +267,27 @@ def _grid(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> i
 
     from pipelines.batch import GOES_ON, Batch, Halted, Options, check_all
     from pipelines.dryrun import dry_run
+    from pipelines.farm.place import place_of
+    from pipelines.files.output import OutputFolder
+    from pipelines.files.storage import is_address
     from pipelines.grid.page import export
 
-    folder = _output_folder(args.out)
-    renderer, groups = engine or _load_engine(args.out)
+    if is_address(args.out):
+        raise Refusal("--out", "expected a folder of this machine, where the page of a grid can be opened")
+    place = place_of(args.out)
+    renderer, groups = _load(place, engine)
+    renderer.gather(source.job for source in sources)
     checked, refused = check_all(sources, renderer)
     _require(refused, False)
     estimates = [found for found in checked if found is not None]
     if args.dry_run:
         how = {"batch": args.batch or USUAL_BATCH, "quiet": args.quiet, "out": sys.stdout, "err": sys.stderr}
-        failed = dry_run(sources, estimates, renderer, groups, folder, **how)
+        failed = dry_run(sources, estimates, renderer, groups, OutputFolder(place.folder), **how)
         return FAILED if failed else DONE
     options = Options(args.batch, args.again, retries=args.retries, quiet=args.quiet)
     costs = [found.flops for found in estimates]
     try:
-        work = Batch.begin(sources, renderer, args.out, costs, options, sys.stderr)
+        work = Batch.begin(sources, renderer, place, costs, options, sys.stderr)
         try:
             work.run(groups)
         finally:
@@ -287,7 +298,7 @@ def _grid(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> i
     if not work.written:
         return FAILED
     try:
-        page = export(grid, work.written, args.out)
+        page = export(grid, work.written, place.folder)
     except OSError as error:
         print(f"diorama: the page of the grid can not be written: {error.strerror}", file=sys.stderr)
         return FAILED
@@ -296,33 +307,31 @@ def _grid(args: argparse.Namespace, engine: tuple[Renderer, Groups] | None) -> i
     return FAILED if work.failed else DONE
 
 
-def _output_folder(out: Path) -> OutputFolder:
-    from pipelines.files.output import OutputFolder
-
-    folder = OutputFolder(out)
-    try:
-        folder.probe()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise Refusal("--out", f"expected a folder to write to, got {str(out)!r}: {reason}; choose another") from None
-    return folder
-
-
-def _cluster(args: argparse.Namespace) -> Actors:
+def _cluster(args: argparse.Namespace, place: Place) -> Actors:
     from functools import partial
 
     from pipelines.engine import Engine
     from pipelines.farm.cluster import Actors, Cluster
     from pipelines.files.kept import KEPT
 
-    return Actors(Cluster(args.address, args.actors), args.out, partial(Engine, None, args.out.resolve() / KEPT))
+    # Nodes that share a folder share its finished scenes.
+    scenes = None if place.storage else place.folder.resolve() / KEPT
+    return Actors(Cluster(args.address, args.actors), place, partial(Engine, None, scenes))
 
 
-def _load_engine(out: Path) -> tuple[Renderer, Groups]:
-    from pipelines.engine import Engine, groups
+def _load(place: Place, engine: tuple[Renderer, Groups] | None) -> tuple[Fetching, Groups]:
+    from pipelines.farm.fetched import FETCHED, Fetching
     from pipelines.files.kept import KEPT
 
-    return Engine(cache=out / KEPT), groups
+    kept = place.folder / KEPT
+    renderer, groups = engine or _load_engine(kept)
+    return Fetching(renderer, kept / FETCHED), groups
+
+
+def _load_engine(kept: Path) -> tuple[Renderer, Groups]:
+    from pipelines.engine import Engine, groups
+
+    return Engine(cache=kept), groups
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -124,6 +124,10 @@ class Engine:
         """
         return fingerprint(self.describe(model).folder)
 
+    def inputs(self, job: Job) -> dict[str, str]:
+        """Hash of each file or folder that a job names, by field; what can not be read is left out."""
+        return inputs(job)
+
     @property
     def loaded(self) -> str:
         """The name of the checkpoint that is loaded, or ""."""

@@ -37,3 +37,6 @@ class Renderer(Protocol):
 
     def weights(self, model: str) -> str:
         """Hash of the files that decide what a model draws. Raises Refusal when there is no such model."""
+
+    def inputs(self, job: Job) -> dict[str, str]:
+        """Hash of each file or folder that a job names, by field."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.batch import Batch, Options, check_all
 from pipelines.engine import Engine, groups
+from pipelines.farm.fetched import FETCHED, Fetching
 from pipelines.farm.manifest import Entry
+from pipelines.farm.place import Place
 from pipelines.files.jobfile import Source, jobs_of
 from pipelines.files.kept import KEPT
 from pipelines.job import Job, recipe
@@ -58,7 +60,7 @@ class Studio:
     """Renders lists of jobs into a folder; the checkpoint used last stays loaded between two calls.
 
     Args:
-        out: the output folder. What it has already is not rendered again.
+        out: the output folder, or an address of shared storage. What it has already is not rendered again.
         device: such as `cpu` or `cuda:1`; None takes a GPU where there is one.
         engine: what renders instead, and what groups its jobs; for tests.
     """
@@ -66,8 +68,10 @@ class Studio:
     def __init__(
         self, out: str | Path = "out", device: str | None = None, engine: tuple[Renderer, Groups] | None = None
     ) -> None:
-        self.folder = Path(out)
-        self._renderer, self._groups = engine or (Engine(device, self.folder / KEPT), groups)
+        self.place = Place(out)
+        kept = self.place.folder / KEPT
+        renderer, self._groups = engine or (Engine(device, kept), groups)
+        self._renderer = Fetching(renderer, kept / FETCHED)
 
     def render(self, jobs: Iterable[Mapping[str, Any] | Job], **options: Any) -> list[Result]:
         """Render jobs, each a mapping as in a job file or a `Job`; their results in the same order.
@@ -87,12 +91,13 @@ class Studio:
             if refused:
                 raise refused[0]
             sources += found
+        self._renderer.gather(source.job for source in sources)
         estimates, refused = check_all(sources, self._renderer)
         if refused:
             raise refused[0]
         costs = [found.flops for found in estimates if found is not None]
         chosen = Options(**{"quiet": True, **options})
-        work = Batch.begin(sources, self._renderer, self.folder, costs, chosen, io.StringIO())
+        work = Batch.begin(sources, self._renderer, self.place, costs, chosen, io.StringIO())
         try:
             work.run(self._groups)
         finally:
@@ -100,5 +105,5 @@ class Studio:
         return [self._result(source.job, entry) for source, entry in zip(sources, work.entries, strict=True)]
 
     def _result(self, job: Job, entry: Entry) -> Result:
-        files = tuple(self.folder / name for name in entry.files)
+        files = tuple(self.place.folder / name for name in entry.files)
         return Result(job, files[-1] if files else None, files, entry.seconds, entry.reason)

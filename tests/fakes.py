@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.estimate import Rendered
+from pipelines.files.provenance import inputs
 from pipelines.job import Job, Refusal, TextJob
 from pipelines.measure import Rehearsal
 
@@ -51,6 +52,9 @@ class FakeEngine:
 
     def weights(self, model: str) -> str:
         return model
+
+    def inputs(self, job: Job) -> dict[str, str]:
+        return inputs(job)
 
     def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
         if any(isinstance(job, TextJob) and job.prompt == "fail" for job in jobs):

@@ -30,8 +30,11 @@ NO_PAGE = {
     "pipelines/dryrun.py": "`diorama render --dry-run`",
     "pipelines/expansion/jobtable.py": "CSV files are read by the command line alone",
     "pipelines/farm/cluster.py": "batches of the command line",
+    "pipelines/farm/fetched.py": "storage is named on the command line alone",
     "pipelines/farm/manifest.py": "batches of the command line",
+    "pipelines/farm/place.py": "batches of the command line",
     "pipelines/farm/station.py": "batches of the command line",
+    "pipelines/files/storage.py": "storage is named on the command line alone",
     "pipelines/files/jobfile.py": "job files are read by the command line alone",
     "pipelines/shelf/table.py": "`diorama models`",
 }
@@ -48,6 +51,7 @@ SILENT = {
     "Halted": "of batches, which the command line alone renders",
     "NoAnswer": "of chat endpoints, which the command line alone names",
     "Refused": "of job files, which the command line alone reads",
+    "StorageError": "of storage, which the command line alone names",
     "_Headless": "its text is a folder's name",
     "_Unreadable": "of job files",
 }

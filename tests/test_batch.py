@@ -394,7 +394,7 @@ def test_a_file_counts_when_it_is_written_to_the_end_and_again_when_it_changed(t
 
     found = []
     with pytest.raises(KeyboardInterrupt):
-        for files in changed(tmp_path, sleep):
+        for files in changed(str(tmp_path), sleep):
             found.append([Path(file).name for file in files])
     assert found == [["a.jsonl"], ["b.yaml"], ["a.jsonl"]]
 

@@ -18,6 +18,7 @@ import pytest
 from pipelines.batch import Options, render
 from pipelines.farm.cluster import Actors, Cluster, begin
 from pipelines.farm.manifest import FOLDER, read_manifest
+from pipelines.farm.place import Place
 from pipelines.files.jobfile import Source
 from pipelines.job import parse
 from tests.fakes import FakeEngine, groups
@@ -34,7 +35,7 @@ from pipelines.farm.cluster import Actors, Cluster
 from tests.fakes import groups
 from tests.test_cluster import Deadly
 
-cli._cluster = lambda args: Actors(Cluster(actors=2), args.out, partial(Deadly, None, 0.2))
+cli._cluster = lambda args, place: Actors(Cluster(actors=2), place, partial(Deadly, None, 0.2))
 words = ["render", *sys.argv[1:], "--engine", "ray", "--batch", "2", "--quiet"]
 sys.exit(cli.main(words, engine=(Deadly(), groups)))
 """
@@ -74,7 +75,7 @@ def sources(*prompts: str) -> list[Source]:
 
 def rendered(folder: Path, rows: list[Source], crew: Actors | None = None) -> int:
     return render(
-        rows, FakeEngine(), groups, folder, costs=[1.0] * len(rows), options=Options(2, quiet=True), crew=crew
+        rows, FakeEngine(), groups, Place(folder), costs=[1.0] * len(rows), options=Options(2, quiet=True), crew=crew
     )
 
 
@@ -85,7 +86,7 @@ def shown(folder: Path) -> dict[str, bytes]:
 def test_a_cluster_gives_the_bytes_and_the_manifest_of_this_machine(tmp_path: Path, cluster: None) -> None:
     rows = sources(*"abcdefg", "fail")
     assert rendered(tmp_path / "here", rows) == 1
-    assert rendered(tmp_path / "there", rows, Actors(Cluster(actors=2), tmp_path / "there", FakeEngine)) == 1
+    assert rendered(tmp_path / "there", rows, Actors(Cluster(actors=2), Place(tmp_path / "there"), FakeEngine)) == 1
     assert shown(tmp_path / "here") == shown(tmp_path / "there") and len(shown(tmp_path / "here")) == 7
     told = [
         [
@@ -101,7 +102,9 @@ def test_an_actor_that_is_killed_loses_nothing(tmp_path: Path, cluster: None) ->
     rows = sources("a", "b", "die", "d", "e", "f")
     assert (
         rendered(
-            tmp_path / "out", rows, Actors(Cluster(actors=2), tmp_path / "out", partial(Deadly, tmp_path / "mark"))
+            tmp_path / "out",
+            rows,
+            Actors(Cluster(actors=2), Place(tmp_path / "out"), partial(Deadly, tmp_path / "mark")),
         )
         == 0
     )
@@ -111,7 +114,7 @@ def test_an_actor_that_is_killed_loses_nothing(tmp_path: Path, cluster: None) ->
 
 def test_a_row_that_kills_every_actor_fails_and_the_others_come_through(tmp_path: Path, cluster: None) -> None:
     rows = sources("a", "b", "die", "d", "e", "f")
-    assert rendered(tmp_path / "out", rows, Actors(Cluster(actors=2), tmp_path / "out", Deadly)) == 2
+    assert rendered(tmp_path / "out", rows, Actors(Cluster(actors=2), Place(tmp_path / "out"), Deadly)) == 2
     entries = {entry.name: entry for entry in read_manifest(tmp_path / "out" / FOLDER / "manifest.jsonl")}
     assert [name for name, entry in entries.items() if entry.state == "failed"] == ["r3", "r4"], (
         "the unit that it is in"
@@ -148,8 +151,10 @@ def test_an_engine_on_the_cluster_draws_the_bytes_of_the_one_here(tmp_path: Path
         Source(parse({**job, "prompt": f"a {colour} star", "seed": n, "name": f"r{n}"}), "rows", n)
         for n, colour in enumerate(("red", "blue", "green", "white", "black"), 1)
     ]
-    crew = Actors(Cluster(actors=1, threads=torch.get_num_threads()), tmp_path / "there", partial(Engine, "cpu"))
+    crew = Actors(Cluster(actors=1, threads=torch.get_num_threads()), Place(tmp_path / "there"), partial(Engine, "cpu"))
     for place, who in (("here", None), ("there", crew)):
         options = Options(2, quiet=True)
-        assert render(rows, Engine("cpu"), real, tmp_path / place, costs=[1.0] * 5, options=options, crew=who) == 0
+        assert (
+            render(rows, Engine("cpu"), real, Place(tmp_path / place), costs=[1.0] * 5, options=options, crew=who) == 0
+        )
     assert shown(tmp_path / "here") == shown(tmp_path / "there") and len(shown(tmp_path / "here")) == 5

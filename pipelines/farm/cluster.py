@@ -1,23 +1,24 @@
 """Stations on a Ray cluster: the same units through Ray Data's `map_batches`, a loaded engine in each actor.
 
 The driver reads and checks the rows and keeps the manifest; an actor renders a unit and writes its files where the
-driver would have. A unit whose actor or node dies is given to another actor, and writes the same bytes over whatever
-was written. Importing this file does not load Ray.
+driver would have: into a folder that all nodes share under one name, or into storage. A unit whose actor or node dies
+is given to another actor, and writes the same bytes over whatever was written. Importing this file does not load Ray.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.farm.crew import Deliver
-from pipelines.farm.manifest import FOLDER
+from pipelines.farm.fetched import FETCHED, Fetching
+from pipelines.farm.place import Place
 from pipelines.farm.station import Outcome, Row, Station
+from pipelines.files.kept import KEPT
 from pipelines.job import Job
 from pipelines.refusal import Refusal
 from pipelines.renderer import Renderer, Step
@@ -51,14 +52,14 @@ class Actors:
 
     Args:
         cluster: where.
-        folder: for outputs, under the same name on every node.
+        place: for outputs; a folder has the same name on every node.
         engine: makes the engine of an actor; pickled.
 
     Raises:
         Refusal: Ray is not here, or the cluster does not answer.
     """
 
-    def __init__(self, cluster: Cluster, folder: Path, engine: Engine) -> None:
+    def __init__(self, cluster: Cluster, place: Place, engine: Engine) -> None:
         try:
             import ray
             import ray.data  # which needs more than ray itself
@@ -69,7 +70,7 @@ class Actors:
         self._mine = not ray.is_initialized()
         if self._mine:
             begin(cluster.address)
-        self._cluster, self._folder, self._engine = cluster, folder, engine
+        self._cluster, self._out, self._engine = cluster, place.out, engine
         there = ray.cluster_resources()
         self._gpus = int(there.get("GPU", 0))
         processors = max(1, int(there.get("CPU", 1)))
@@ -89,14 +90,13 @@ class Actors:
 
         share = {"num_gpus": 1} if self._gpus else {"num_cpus": self._processors}
         measure = ray.remote(**share)(_measure)
-        return float(ray.get(measure.remote(self._engine, os.getcwd(), self._threads, list(jobs))))
+        return float(ray.get(measure.remote(self._engine, self._out, os.getcwd(), self._threads, list(jobs))))
 
     def run(self, units: Iterable[Sequence[Row]], deliver: Deliver, progress: Callable[[Sequence[Row]], Step]) -> None:
         """See `Crew`. Steps are not told: a unit is either at work somewhere or over."""
         waiting = {number: list(rows) for number, rows in enumerate(units)}
         if not waiting:
             return
-        shutil.rmtree(tries(self._folder), ignore_errors=True)
         for number, outcomes in self._outcomes(waiting):
             if waiting.pop(number, None) is not None:  # a unit that two actors had is told once
                 deliver(outcomes)
@@ -110,6 +110,7 @@ class Actors:
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
+        tally = ray.remote(num_cpus=0)(Tally).options(scheduling_strategy=_here()).remote()
         items = [{"unit": number, "rows": pickle.dumps(rows)} for number, rows in units.items()]
         # A block for each unit, so that actors take them one at a time.
         return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
@@ -117,7 +118,7 @@ class Actors:
             batch_size=1,
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(size=self.count, max_tasks_in_flight_per_actor=2),
-            fn_constructor_args=(self._engine, self._folder.resolve(), os.getcwd(), self._threads),
+            fn_constructor_args=(self._engine, self._out, os.getcwd(), self._threads, tally),
             **({"num_gpus": 1} if self._gpus else {"num_cpus": self._processors}),
             max_restarts=-1,
             max_task_retries=-1,  # a unit that kills its actors gives itself up, see `Actor`
@@ -128,36 +129,46 @@ class Actors:
         return None if self._gpus else self._cluster.threads or max(1, int(self._processors))
 
 
+class Tally:
+    """Counts, where the driver is, how often each unit was begun and not ended."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, unit: int) -> int:
+        """How many actors took it before and are gone."""
+        self._begun[unit] += 1
+        return self._begun[unit] - 1
+
+    def end(self, unit: int) -> None:
+        """It is over."""
+        del self._begun[unit]
+
+
 class Actor:
     """A station in a process of the cluster.
 
-    It notes in the folder that it takes a unit, and takes the note away afterwards, so that one that killed its actors
-    is known when Ray gives it to the next.
+    It tells the tally that it takes a unit, and when the unit is over, so that one that killed its actors is known when
+    Ray gives it to the next.
     """
 
-    def __init__(self, engine: Engine, folder: Path, here: str, threads: int | None) -> None:
+    def __init__(self, engine: Engine, out: str, here: str, threads: int | None, tally: Any) -> None:
         _settle(here, threads)
-        self._station, self._tries = Station(engine(), folder), tries(folder)
+        place = Place(out, keep=False)
+        self._station, self._tally = Station(_fetching(engine, place), place), tally
 
     def __call__(self, batch: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
         """Render the unit of a batch of one."""
+        import ray
+
         rows: list[Row] = pickle.loads(batch["rows"][0])
-        self._tries.mkdir(parents=True, exist_ok=True)
-        note = self._tries / str(batch["unit"][0])
-        deaths = note.stat().st_size if note.exists() else 0
-        if deaths < DEATHS:
-            with note.open("ab") as file:
-                file.write(b".")
+        unit = int(batch["unit"][0])
+        if ray.get(self._tally.begin.remote(unit)) < DEATHS:
             outcomes = self._station(rows)
-            note.unlink(missing_ok=True)
+            self._tally.end.remote(unit)
         else:
             outcomes = [Outcome(row.index, reason=LOST) for row in rows if row.wanted]
         return {"unit": batch["unit"], "outcomes": [pickle.dumps(outcomes)]}
-
-
-def tries(folder: Path) -> Path:
-    """Where the actors of an output folder note which units they have begun."""
-    return folder / FOLDER / "tries"
 
 
 def begin(address: str | None = None, **options: Any) -> None:
@@ -194,6 +205,18 @@ def _settle(here: str, threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _measure(engine: Engine, here: str, threads: int | None, jobs: list[Job]) -> float:
+def _here() -> Any:
+    """The node of this process: what is placed there ends with the driver and not with another node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def _fetching(engine: Engine, place: Place) -> Fetching:
+    return Fetching(engine(), place.folder / KEPT / FETCHED)
+
+
+def _measure(engine: Engine, out: str, here: str, threads: int | None, jobs: list[Job]) -> float:
     _settle(here, threads)
-    return engine().step_seconds(jobs)
+    return _fetching(engine, Place(out)).step_seconds(jobs)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Protocol
 
+from pipelines.farm.place import Place
 from pipelines.farm.station import Outcome, Row, Station
 from pipelines.job import Job
 from pipelines.renderer import Renderer, Step
@@ -33,9 +33,9 @@ class Crew(Protocol):
 class Alone:
     """The one station of this process."""
 
-    def __init__(self, renderer: Renderer, folder: Path) -> None:
+    def __init__(self, renderer: Renderer, place: Place) -> None:
         self._renderer = renderer
-        self._station = Station(renderer, folder)
+        self._station = Station(renderer, place)
 
     def step_seconds(self, jobs: Sequence[Job]) -> float:
         """See `Crew`."""

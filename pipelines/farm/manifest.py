@@ -18,7 +18,6 @@ from typing import Any, Literal, TextIO
 from filelock import FileLock, Timeout
 
 from pipelines.files.atomic import write_bytes
-from pipelines.files.provenance import inputs
 from pipelines.job import Job, recipe
 from pipelines.refusal import Refusal
 from pipelines.story.scenecache import digest
@@ -69,9 +68,9 @@ class Entry:
         return replace(told, reason=reason, attempts=attempts, finished=now)
 
 
-def key_of(job: Job, weights: str) -> str:
+def key_of(job: Job, inputs: Mapping[str, str], weights: str) -> str:
     """Equal for rows that show the same: hash of the job, of the files that it names and of the model's weights."""
-    return digest([recipe(job), inputs(job), weights])
+    return digest([recipe(job), dict(inputs), weights])
 
 
 class Manifest:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.estimate import Rendered
+from pipelines.farm.place import Place
 from pipelines.files.atomic import CLOSED, FULL
 from pipelines.files.output import OutputFolder
+from pipelines.files.storage import StorageError
 from pipelines.job import Job
 from pipelines.refusal import on_one_line
 from pipelines.renderer import Renderer, Step
@@ -64,11 +66,11 @@ class Station:
 
     Args:
         renderer: the engine.
-        folder: where outputs go.
+        place: where outputs go.
     """
 
-    def __init__(self, renderer: Renderer, folder: Path) -> None:
-        self.renderer, self.folder = renderer, OutputFolder(folder)
+    def __init__(self, renderer: Renderer, place: Place) -> None:
+        self.renderer, self.place, self.folder = renderer, place, OutputFolder(place.folder)
 
     def __call__(self, rows: Sequence[Row], progress: Step = lambda step, steps: True) -> list[Outcome]:
         """Render and write a unit."""
@@ -121,6 +123,10 @@ class Station:
         started = time.monotonic()
         try:
             files = self.folder.save(row.job, row.stem, result)
+            names = {file.relative_to(self.folder.folder).as_posix(): digest for file, digest in files.items()}
+            self.place.deliver([*names, f"{row.stem}.json"])
+        except StorageError as error:
+            return Outcome(row.index, halt=f"{self.place.name} can not be written to ({error.strerror})")
         except OSError as error:
             if error.errno in (*FULL, *CLOSED):  # what is wrong with the folder, and not with this row
                 what = "the disk is full" if error.errno in FULL else "the folder can not be written to"
@@ -129,7 +135,6 @@ class Station:
         except Exception as error:
             return Outcome(row.index, reason=told(error), seconds=seconds)
         spans = {**result.record.get("spans", {}), "writing": time.monotonic() - started}
-        names = {file.relative_to(self.folder.folder).as_posix(): digest for file, digest in files.items()}
         return Outcome(row.index, names, "", "", seconds, tuple(result.record.get("warnings", ())), spans)
 
 

@@ -56,10 +56,14 @@ def _affordable(jobs: Sequence[Job], sizes: int) -> bool:
 
 
 class Sizes:
-    """The sizes that were measured for the groups of a folder, in a file of it."""
+    """The sizes that were measured for the groups of a folder, in a file of it.
+
+    Attributes:
+        grown: whether the last question was a new one.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.grown = path, False
         self._known: dict[str, int] = {}
         with suppress(OSError, ValueError):
             found = json.loads(path.read_bytes())
@@ -74,7 +78,8 @@ class Sizes:
         if not _affordable(jobs, 2):  # two are the least that can be compared
             return USUAL
         group = digest(list(keys))
-        if group not in self._known:
+        self.grown = group not in self._known
+        if self.grown:
             self._known[group] = best_size(jobs, pace)
             write_bytes(self.path, json.dumps(self._known).encode())
         return self._known[group]

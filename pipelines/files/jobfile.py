@@ -11,6 +11,7 @@ import json
 import stat
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from pipelines.expansion.expand import Row, rows
 from pipelines.expansion.jobtable import TableRow, read_table
 from pipelines.expansion.wildcards import Wildcards
+from pipelines.files.storage import Storage, is_address
 from pipelines.files.yamlfile import MAX_DEPTH, documents
 from pipelines.job import Job, parse, require_built
 from pipelines.refusal import Refusal, Refused, kind_of
@@ -95,16 +97,33 @@ def read_rows(
 
 
 def _files(path: str) -> list[str]:
-    """The job files that a path stands for: itself, or those of a folder."""
+    """The job files that a path or an address stands for: itself, or those of a folder."""
+    if is_address(path):
+        return _files_at(path)
     if "\0" in path or not Path(path).is_dir():
         return [path]
     found = [file for file in sorted(Path(path).iterdir()) if is_job_file(file)]
     return [str(file) for file in found] or [path]  # which is refused as a folder
 
 
+def _files_at(address: str) -> list[str]:
+    """The same of an address. What can not be asked is told when it is read."""
+    with suppress(Refusal, OSError):
+        storage = Storage(address.rstrip("/"))
+        if storage.is_folder():
+            names = sorted(name for name in storage.names() if "/" not in name and is_job_name(name))
+            return [f"{storage.address}/{name}" for name in names] or [address]
+    return [address]
+
+
 def is_job_file(path: Path) -> bool:
+    """Whether a path is that of a job file."""
+    return is_job_name(path.name) and path.is_file()
+
+
+def is_job_name(name: str) -> bool:
     """Whether a name in a folder is that of a job file."""
-    return path.suffix.lower() in READERS and not path.name.startswith(".") and path.is_file()
+    return Path(name).suffix.lower() in READERS and not name.startswith(".")
 
 
 def jobs_of(
@@ -214,6 +233,21 @@ def _values(file: str) -> Iterator[object]:
 def _text(file: str) -> str:
     if "\0" in file:
         raise _Unreadable("is not a path")
+    return _decoded(_stored(file) if is_address(file) else _read(file))
+
+
+def _stored(address: str) -> bytes:
+    try:
+        return Storage(address).read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise _Unreadable("there is no such file; check the address") from None
+    except OSError as error:
+        raise _Unreadable(f"can not be read: {error.strerror}") from None
+    except Refusal as refusal:
+        raise _Unreadable(refusal.reason) from None
+
+
+def _read(file: str) -> bytes:
     try:
         status = Path(file).stat()
         if not stat.S_ISREG(status.st_mode):
@@ -221,11 +255,14 @@ def _text(file: str) -> str:
                 f"expected a file, got {'a folder' if stat.S_ISDIR(status.st_mode) else 'a special file'}"
             )
         with open(file, "rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+            return stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise _Unreadable("there is no such file; check the path") from None
     except OSError as error:
         raise _Unreadable(f"can not be read: {error.strerror}") from None
+
+
+def _decoded(data: bytes) -> str:
     if len(data) > MAX_BYTES:
         raise _Unreadable(f"expected at most {MAX_BYTES // 2**20} MiB, got more; split the file")
     try:

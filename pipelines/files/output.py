@@ -7,7 +7,7 @@ import os
 import platform
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -63,6 +63,12 @@ class OutputFolder:
     def reserve(self, job: Job, stem: str) -> None:
         """Keep a name for `job` that an earlier call gave it, so that no other job claims it."""
         self._taken |= {_key(f"{stem}{suffix}") for suffix in ("", *SUFFIXES, *_attached(job))}
+
+    def take(self, names: Iterable[str]) -> None:
+        """Let nobody claim the names of these files, which stand where this folder is sent to."""
+        for name in names:
+            top = name.partition("/")[0]
+            self._taken |= {_key(top), _key(Path(top).stem)}
 
     def save(self, job: Job, stem: str, rendered: Rendered) -> dict[Path, str]:
         """Write the outputs of `job` and, last, the record that makes them complete.
