@@ -58,7 +58,6 @@ FileName = Annotated[str, AfterValidator(_check_file), WithJsonSchema({"type": "
 AdapterName = Annotated[str, Field(min_length=1, max_length=MAX_PATH), AfterValidator(_check_adapter)]
 ModelId = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_model)]
 
-MODEL_HELP = "What draws it: an id of GET /models."
 FILE_HELP = "`upload:ID` or `output:JOB/NUMBER`."
 
 
@@ -73,11 +72,15 @@ Named = Annotated[
 ]  # each once, as everywhere
 
 
-class WireText(TextJob):
-    """A picture, or a video when there is more than one frame, from words."""
+class _Wired(BaseModel):
+    """What every job has, as names."""
 
-    model: ModelId = Field("papercut", description=MODEL_HELP)
+    model: ModelId = Field("papercut", description="What draws it: an id of GET /models.")
     adapters: Named = Field((), description="Adapters that act on the whole.")
+
+
+class WireText(_Wired, TextJob):
+    """A picture, or a video when there is more than one frame, from words."""
 
 
 class WireScene(ScenePart):
@@ -86,11 +89,9 @@ class WireScene(ScenePart):
     adapters: Named = Field((), description="Adapters that act on this scene, beside the job's.")
 
 
-class WireScenes(ScenesJob):
+class WireScenes(_Wired, ScenesJob):
     """A video of several scenes, each with its own prompt."""
 
-    model: ModelId = Field("papercut", description=MODEL_HELP)
-    adapters: Named = Field((), description="Adapters that act on the whole.")
     scenes: Annotated[tuple[WireScene, ...], Field(strict=False)] = Field(
         min_length=1, max_length=MAX_PARTS, description="The scenes in order."
     )
@@ -103,11 +104,9 @@ class WireBox(BoxPart):
     adapters: Named = Field((), description="Adapters that act in this box, beside the job's.")
 
 
-class WireLayout(LayoutJob):
+class WireLayout(_Wired, LayoutJob):
     """A picture with a prompt for each box."""
 
-    model: ModelId = Field("papercut", description=MODEL_HELP)
-    adapters: Named = Field((), description="Adapters that act on the whole.")
     boxes: Annotated[tuple[WireBox, ...], Field(strict=False)] = Field(
         min_length=1, max_length=MAX_PARTS, description="The boxes; where they overlap, later ones lie on top."
     )
@@ -120,11 +119,9 @@ class WireLayer(LayerPart):
     adapters: Named = Field((), description="Adapters that act on this layer, beside the job's.")
 
 
-class WireLayered(LayeredJob):
+class WireLayered(_Wired, LayeredJob):
     """A picture in RGBA layers, bottom first; the background is implied."""
 
-    model: ModelId = Field("papercut", description=MODEL_HELP)
-    adapters: Named = Field((), description="Adapters that act on the whole.")
     layers: Annotated[tuple[WireLayer, ...], Field(strict=False)] = Field(
         min_length=1, max_length=MAX_PARTS, description="The layers, bottom first."
     )
@@ -132,21 +129,17 @@ class WireLayered(LayeredJob):
     background: FileName | None = Field(None, description=f"The picture behind all layers: {FILE_HELP}")
 
 
-class WireMasked(MaskedJob):
+class WireMasked(_Wired, MaskedJob):
     """A picture or video of which a part is given and the rest is made: inpaint, outpaint, predict, interpolate."""
 
-    model: ModelId = Field("papercut", description=MODEL_HELP)
-    adapters: Named = Field((), description="Adapters that act on the whole.")
     source: FileName = Field(description=f"The picture or video that is given: {FILE_HELP}")
     mask: FileName | None = Field(None, description=f"White = make new; a picture or a video: {FILE_HELP}")
     reference: FileName | None = Field(None, description=f"A picture of what the new part shows: {FILE_HELP}")
 
 
-class WireDubbing(DubbingJob):
+class WireDubbing(_Wired, DubbingJob):
     """A talking face that follows new speech."""
 
-    model: ModelId = Field("papercut", description=MODEL_HELP)
-    adapters: Named = Field((), description="Adapters that act on the whole.")
     source: FileName = Field(description=f"The video of a face, or a picture of one: {FILE_HELP}")
     audio: FileName = Field(description=f"The speech: {FILE_HELP}")
 
