@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from pipelines.job import KINDS, TextJob
 from pipelines.queue.queue import Queue
-from tests.paced import over, text
+from tests.paced import PATIENCE, free_port, over, text
 from tests.programs import Programs, at_work, programs
 from tests.staged import picture, video
 from ui.api import progress
@@ -301,6 +304,24 @@ def test_a_quiet_stream_says_that_it_is_there_and_ends_in_time(
     monkeypatch.setattr(progress, "LONGEST", 0.3)
     told = house.client.get(f"{API}/jobs/{house.add()}/events").text
     assert told.count("event: ") == 1 and told.count(": here\n\n") > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_stream_that_is_open_does_not_keep_the_studio_from_ending(tmp_path: Path, how: signal.Signals) -> None:
+    command = [sys.executable, "app.py", "--port", str(port := free_port()), "--out", str(tmp_path)]
+    studio = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True)
+    try:
+        assert studio.stdout and "The studio is at" in studio.stdout.readline()
+        with httpx.stream("GET", f"http://127.0.0.1:{port}{API}/events", timeout=PATIENCE) as events:
+            lines = events.iter_lines()
+            assert next(lines) == "event: jobs"
+            studio.send_signal(how)
+            assert studio.wait(PATIENCE) == 0
+            with suppress(httpx.RemoteProtocolError):  # cut as by a network that fails, after which readers come again
+                assert list(lines) == ['data: {"jobs": []}', ""]
+    finally:
+        studio.kill()
 
 
 def test_not_more_streams_are_open_than_there_is_room_for(house: Programs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,17 +7,24 @@ import hashlib
 import hmac
 import json
 import socket
+import ssl
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from pipelines.queue.queue import Queue
 from pipelines.refusal import Refusal
@@ -41,7 +48,7 @@ class Receiver:
 
 
 @contextmanager
-def receiving(*statuses: int, location: str = "") -> Iterator[Receiver]:
+def receiving(*statuses: int, location: str = "", tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """A receiver that answers with these statuses, and then with 200."""
     left = list(statuses)
 
@@ -60,6 +67,10 @@ def receiving(*statuses: int, location: str = "") -> Iterator[Receiver]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         told = Receiver(f"http://127.0.0.1:{server.server_address[1]}")
+        if tls is not None:
+            told.address = f"https://localhost:{server.server_address[1]}"
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+            server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a caller that does not believe it
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield told
         server.shutdown()
@@ -192,6 +203,67 @@ def test_a_name_is_looked_up_once_and_that_machine_is_told(office: Office) -> No
         assert office.send(address, resolve=rebinding).state == "delivered"
         ((path, headers, _),) = receiver.got
         assert asked == ["localhost"] and path == "/a" and headers["Host"] == address.removeprefix("http://")
+
+
+@dataclass
+class Authority:
+    """An authority of certificates that nobody knows but who is given `file`."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.file, self._key = self.folder / "authority.pem", ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the test's authority")])
+        own = self._certificate(self._name, self._key, [(x509.BasicConstraints(True, None), True)])
+        self.file.write_bytes(own.public_bytes(Encoding.PEM))
+
+    def server(self, host: str) -> ssl.SSLContext:
+        """For a server that is called `host`."""
+        key, path = ec.generate_private_key(ec.SECP256R1()), self.folder / f"{host}.pem"
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+        names = x509.SubjectAlternativeName([x509.DNSName(host)])
+        path.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + self._certificate(subject, key, [(names, False)]).public_bytes(Encoding.PEM)
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        return context
+
+    def _certificate(self, subject: x509.Name, key: Any, more: list[tuple[Any, bool]]) -> x509.Certificate:
+        now = datetime.now(UTC)
+        made = x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
+        made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        for extension, critical in more:
+            made = made.add_extension(extension, critical)
+        return made.sign(self._key, hashes.SHA256())
+
+
+def test_a_webhook_goes_over_tls_to_a_name_whose_certificate_is_believed(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    here = {"resolve": lambda host, port: ["127.0.0.1"]}
+    with receiving(tls=authority.server("localhost")) as receiver:
+        office.outbox.expect([office.job], f"{receiver.address}/a")
+        hook = office.send(receiver.address, **here)
+        assert hook.state == "waiting" and "certificate verify failed" in hook.said and receiver.got == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))  # as the machine's own
+        office.now += 3600
+        assert office.send(receiver.address, **here).state == "delivered"
+        ((path, headers, _),) = receiver.got
+        assert path == "/a" and headers["Host"] == receiver.address.removeprefix("https://")
+
+
+def test_a_certificate_of_another_name_is_not_believed(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    with receiving(tls=authority.server("elsewhere.example")) as receiver:
+        office.outbox.expect([office.job], f"{receiver.address}/a")
+        hook = office.send(receiver.address, resolve=lambda host, port: ["127.0.0.1"])
+        assert hook.state == "waiting" and "not valid for 'localhost'" in hook.said and receiver.got == []
 
 
 def test_a_redirect_is_not_followed(office: Office) -> None:

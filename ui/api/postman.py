@@ -14,6 +14,7 @@ import hmac
 import json
 import os
 import secrets
+import ssl
 import threading
 import time
 import traceback
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import certifi
 import httpx
 
 from pipelines.files.kept import KEPT
@@ -63,6 +65,13 @@ def signature(key: bytes, id: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
+def trusted() -> ssl.SSLContext:
+    """Whose certificates are believed: the machine's own authorities, and those that browsers believe."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
 class Postman:
     """Sends what is due, until it is stopped.
 
@@ -81,6 +90,7 @@ class Postman:
     ) -> None:  # fmt: skip
         self._queue, self._folder, self._outbox, self._allowed = queue, folder, outbox, allowed
         self._resolve, self._clock, self._key = resolve, clock, secret(folder)
+        self._trusted = trusted()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="postman", daemon=True)
 
@@ -150,7 +160,7 @@ class Postman:
         host = f"[{number}]" if ":" in number else number
         url = f"{place.scheme}://{host}:{place.port}{place.path or '/'}{place.query}"
         async with (
-            httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=LONGEST) as client,
+            httpx.AsyncClient(verify=self._trusted, trust_env=False, follow_redirects=False, timeout=LONGEST) as client,
             client.stream("POST", url, content=body, headers=headers, extensions={"sni_hostname": place.host}) as told,
         ):
             return told.status_code
