@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines import cli
 from pipelines.batch import Options, render
 from pipelines.farm.cluster import Actors, Cluster, begin
 from pipelines.farm.manifest import FOLDER, read_manifest
@@ -27,6 +32,8 @@ ray = pytest.importorskip("ray", reason="the extra 'ray' is not here")
 pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
 
 
+KILLS = int(os.environ.get("DIORAMA_KILLS", "6")) // 2
+SEED = int(os.environ.get("DIORAMA_SEED", "1"))
 DRIVER = """
 import sys
 from functools import partial
@@ -138,6 +145,124 @@ def test_the_command_reaches_a_cluster_and_goes_on_after_its_driver_is_killed(tm
     assert subprocess.run(command, cwd=Path(__file__).parents[1]).returncode == 0
     assert len(shown(out)) == 24
     assert {entry.state for entry in read_manifest(out / FOLDER / "manifest.jsonl")} == {"done"}
+
+
+class Nodes:
+    """Nodes of a cluster as processes of this machine: one for drivers, and some that render."""
+
+    def __init__(self, count: int) -> None:
+        from ray.cluster_utils import Cluster as Local
+
+        quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 3, "health_check_timeout_ms": 2000}
+        self._cluster = Local(
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
+        )
+        self._nodes = [self._cluster.add_node(num_cpus=1) for _ in range(count)]
+        self._cluster.wait_for_nodes()
+        self.address = str(self._cluster.address)
+
+    def kill(self, number: int) -> None:
+        """As when a machine loses its power."""
+        self._cluster.remove_node(self._nodes.pop(number), allow_graceful=False)
+
+    def join(self) -> None:
+        self._nodes.append(self._cluster.add_node(num_cpus=1))
+
+    def close(self) -> None:
+        self._cluster.shutdown()
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    if ray.is_initialized():  # of the tests before
+        ray.shutdown()
+    found = Nodes(2)
+    yield found
+    ray.shutdown()
+    found.close()
+
+
+def test_a_node_that_is_killed_loses_nothing_of_what_goes_to_storage(tmp_path: Path, nodes: Nodes) -> None:
+    begin(nodes.address)
+    rows, shared = sources(*"abcdefghijklmnop"), tmp_path / "shared"
+    place = Place(f"file://{shared}")
+    killed = []
+
+    def kill() -> None:
+        while len(shown(shared)) < 4:
+            time.sleep(0.05)
+        nodes.kill(0)
+        killed.append(len(shown(shared)))
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    crew = Actors(Cluster(actors=2), place, partial(Deadly, None, 0.3))
+    assert render(rows, FakeEngine(), groups, place, costs=[1.0] * 16, options=Options(2, quiet=True), crew=crew) == 0
+    killer.join()
+    assert killed[0] < 16, "it was killed while rows were rendered"
+    assert rendered(tmp_path / "here", rows) == 0
+    assert shown(shared) == shown(tmp_path / "here")
+    assert {entry.state for entry in read_manifest(shared / FOLDER / "manifest.jsonl")} == {"done"}
+
+
+AT_ADDRESS = DRIVER.replace("Actors(Cluster(actors=2)", "Actors(Cluster(args.address, 2)").replace("0.2)", "0.1)")
+
+
+def actors() -> list[int]:
+    """Processes of actors that hold an engine."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with suppress(OSError):
+                if b"MapWorker" in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+    return found
+
+
+def test_drivers_actors_and_nodes_killed_at_random_change_no_byte(tmp_path: Path, nodes: Nodes) -> None:
+    rows = tmp_path / "rows.jsonl"
+    line = {"task": "text", "size": [16, 16], "steps": 1, "prompt": "a"}
+    rows.write_text("".join(json.dumps({**line, "name": f"r{n}", "seed": n}) + "\n" for n in range(60)))
+    here = ["render", str(rows), "--out", str(tmp_path / "here"), "--batch", "2", "--quiet"]
+    assert cli.main(here, engine=(FakeEngine(), groups)) == 0
+    expected = shown(tmp_path / "here")
+    chance, left, round_ = random.Random(SEED), [("driver", "actor", "node")[n % 3] for n in range(KILLS)], 0
+    chance.shuffle(left)
+    hits = []
+    while left:
+        out, round_ = tmp_path / f"round-{round_}", round_ + 1
+        words = [str(rows), "--out", str(out), "--address", nodes.address]
+        command = [sys.executable, "-c", AT_ADDRESS, *words]
+        driver = subprocess.Popen(command, cwd=Path(__file__).parents[1])
+        while True:
+            before, deadline = len(shown(out)), time.monotonic() + 60
+            while driver.poll() is None and len(shown(out)) == before and time.monotonic() < deadline:
+                time.sleep(0.01)  # kills that come before anything is rendered would say little
+            if driver.poll() is not None:
+                assert driver.returncode == 0
+                break
+            time.sleep(chance.uniform(0.0, 0.5))
+            if not left:
+                assert driver.wait() == 0
+                break
+            kind = left.pop()
+            if kind == "driver":
+                driver.send_signal(signal.SIGKILL)
+                driver.wait()
+                driver = subprocess.Popen(command, cwd=Path(__file__).parents[1])
+            elif kind == "node":
+                nodes.kill(chance.randrange(2))
+                nodes.join()
+            elif there := actors():
+                os.kill(chance.choice(there), signal.SIGKILL)
+            hits.append(kind)
+            there = shown(out)
+            assert all(expected[name] == data for name, data in there.items()), "whole, or not there"
+        assert shown(out) == expected
+        entries = read_manifest(out / FOLDER / "manifest.jsonl")
+        assert len(entries) == 60 and {entry.state for entry in entries} == {"done"}
+    print(f"seed {SEED}: {dict(Counter(hits))} in {round_} rounds")
+    assert len(hits) == KILLS
 
 
 def test_an_engine_on_the_cluster_draws_the_bytes_of_the_one_here(tmp_path: Path, tiny: Path, cluster: None) -> None:

@@ -60,6 +60,7 @@ class Actors:
     """
 
     def __init__(self, cluster: Cluster, place: Place, engine: Engine) -> None:
+        _quieten()
         try:
             import ray
             import ray.data  # which needs more than ray itself
@@ -179,9 +180,9 @@ def begin(address: str | None = None, **options: Any) -> None:
     """
     import logging
 
+    _quieten()
     import ray
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine unasked
     try:
         ray.init(
             address=address,
@@ -193,6 +194,12 @@ def begin(address: str | None = None, **options: Any) -> None:
         )
     except ConnectionError as error:
         raise Refusal("--address", f"no cluster answers at {address!r}: {error}") from None
+
+
+def _quieten() -> None:
+    """Before Ray is loaded: it tells its makers nothing, and people only of errors."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
 
 
 def _settle(here: str, threads: int | None) -> None:
