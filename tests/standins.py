@@ -14,10 +14,12 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -311,8 +313,37 @@ def curl(words: list[str]) -> int:
     return 0
 
 
+def ray(words: list[str]) -> int:
+    """Nodes of a cluster as processes of this machine: the first, or two others, or the end of all of them."""
+    kept = Path(os.environ["DIORAMA_ROOT"]) / "ray"
+    if words == ["stop"]:
+        folder = kept.read_text()
+        for process in Path("/proc").iterdir():
+            if process.name.isdecimal() and folder.encode() in _said(process / "cmdline"):
+                os.kill(int(process.name), signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+        kept.unlink()
+        return 0
+    if words[0] != "start":
+        raise Wrong(f"expected start or stop, got {words}")
+    run = [sys.executable, "-m", "ray.scripts.scripts", *words, "--disable-usage-stats"]
+    if "--head" in words:
+        folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # Ray's sockets need short names
+        kept.write_text(folder)
+        return subprocess.run([*run, "--include-dashboard", "false", "--temp-dir", folder], check=False).returncode
+    return max(subprocess.run([*run, "--num-cpus", "1"], check=False).returncode for _ in range(2))
+
+
+def _said(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it ended
+        return b""
+
+
 STANDINS: Mapping[str, Callable[[list[str]], int]] = {
-    each.__name__: each for each in (diorama, python, accelerate, make, sudo, git, systemctl, journalctl, docker, curl)
+    each.__name__: each
+    for each in (diorama, python, accelerate, make, sudo, git, systemctl, journalctl, docker, curl, ray)
 }
 
 if __name__ == "__main__":

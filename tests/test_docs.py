@@ -20,6 +20,7 @@ from threading import Thread
 
 import pytest
 
+from tests.paced import free_port
 from tests.staged import served
 from tests.standins import STANDINS
 from ui import limits
@@ -89,7 +90,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, endpoint: str, asked: str) -> tuple[Path, dict[str, str]]:
+def place(tmp_path: Path, endpoint: str, asked: str) -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder that looks like the repository, and an environment in which its programs are stand-ins."""
     work, programs = tmp_path / "work", tmp_path / "programs"
     for folder in (work / ".venv" / "bin", work / "assets", programs, tmp_path / "root"):
@@ -101,14 +102,16 @@ def place(tmp_path: Path, endpoint: str, asked: str) -> tuple[Path, dict[str, st
     shutil.copytree(TOP / "assets" / "service", work / "assets" / "service")
     shutil.copy(TOP / "pyproject.toml", work)
     for name in STANDINS:
-        folder = work / ".venv" / "bin" if name in ("diorama", "python", "accelerate") else programs
+        folder = work / ".venv" / "bin" if name in ("diorama", "python", "accelerate", "ray") else programs
         (folder / name).write_text(f'#!/bin/sh\nPYTHONPATH={TOP} exec {sys.executable} -m tests.standins {name} "$@"\n')
         (folder / name).chmod(0o755)
     told = {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "DIORAMA_TOP": str(TOP), "DIORAMA_ASKED": asked,
         "DIORAMA_ROOT": str(tmp_path / "root"), "HF_HUB_OFFLINE": "1", "NO_PROXY": "*",
     }  # fmt: skip
-    return work, {**os.environ, **told}
+    yield work, {**os.environ, **told}
+    if (tmp_path / "root" / "ray").exists():  # of a page that failed
+        subprocess.run([str(work / ".venv" / "bin" / "ray"), "stop"], env={**os.environ, **told}, check=True)
 
 
 @pytest.mark.slow
@@ -117,12 +120,14 @@ def test_every_command_of_a_page_does_what_it_says(
     page: Page, place: tuple[Path, dict[str, str]], endpoint: str
 ) -> None:
     work, environment = place
+    machines = {"FIRST:6379": f"127.0.0.1:{(port := free_port())}", "--port 6379": f"--port {port}"}
+    machines |= {"s3://studio": f"file://{work}/studio", "/mnt/shared": "shared"}
     endpoints = {"https://llm.example/v1": endpoint, "http://127.0.0.1:8080/v1": endpoint}
     for name, text in page.files.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text(_filled(text, endpoints))
     for commands in page.commands:
-        script = _filled(commands, FILLED | endpoints)
+        script = _filled(commands, FILLED | endpoints | machines)
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script], cwd=work, env=environment, capture_output=True, text=True
         )

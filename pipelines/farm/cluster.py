@@ -20,7 +20,7 @@ from pipelines.farm.place import Place
 from pipelines.farm.station import Outcome, Row, Station
 from pipelines.files.kept import KEPT
 from pipelines.job import Job
-from pipelines.refusal import Refusal
+from pipelines.refusal import Refusal, on_one_line
 from pipelines.renderer import Renderer, Step
 
 if TYPE_CHECKING:
@@ -192,8 +192,11 @@ def begin(address: str | None = None, **options: Any) -> None:
             configure_logging=False,
             **options,
         )
-    except ConnectionError as error:
-        raise Refusal("--address", f"no cluster answers at {address!r}: {error}") from None
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if address is None:
+            raise
+        said = on_one_line(" ".join(str(error).split()), 400)
+        raise Refusal("--address", f"no cluster answers at {address!r}: {said}") from None
 
 
 def _quieten() -> None:
