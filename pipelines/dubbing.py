@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.plan import Segment, TokenPlan, grid, middle, words
 from pipelines.adapters import contents
 from pipelines.canvas import told
-from pipelines.estimate import Estimate, Output, estimate, frame_notes
+from pipelines.estimate import Estimate, Finish, Output, estimate, frame_notes
 from pipelines.files.audio import mono16k
 from pipelines.files.media import is_clip, read_opaque, watch
 from pipelines.files.output import versions
@@ -170,9 +170,10 @@ def plain(job: DubbingJob) -> DubbingJob:
     return job.model_copy(update={"guidance": 1.0}) if job.prompt == job.negative_prompt else job
 
 
-def render(work: Work, jobs: Sequence[DubbingJob]) -> list[Output]:
+def render(work: Work, jobs: Sequence[DubbingJob]) -> Finish:
     """Render dubbing jobs of one group, which are equal."""
-    return [_render(work, jobs[0])] * len(jobs)
+    outputs = [_render(work, jobs[0])] * len(jobs)
+    return lambda: outputs
 
 
 def _render(work: Work, job: DubbingJob) -> Output:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from models.checkpoint import CheckpointError, Description, describe, load
 from pipelines import adapters
-from pipelines.estimate import Estimate, Output, Rendered, calls
+from pipelines.estimate import Estimate, Finish, Rendered, calls
 from pipelines.files.provenance import computed, inputs
 from pipelines.job import Job, require_built
 from pipelines.measure import MOMENT, STEPS, Calls, Clock, PeakMemory, Rehearsal, Spent, slope, warm_up
@@ -55,8 +55,8 @@ class Pipeline(Protocol):
     def check(self, job: Any, description: Description) -> Estimate:
         """Cost and warnings. Raises Refusal for what the checkpoint can not do, and for files that are not right."""
 
-    def render(self, work: Work, jobs: Sequence[Any]) -> list[Output]:
-        """What each of the jobs, all of one key, becomes."""
+    def render(self, work: Work, jobs: Sequence[Any]) -> Finish:
+        """Denoise jobs, all of one key; what comes back makes of each what it becomes."""
 
 
 def pipeline_of(job: Job) -> Pipeline:
@@ -195,13 +195,13 @@ class Engine:
         started = self._clock()
         reading = Spent(checkpoint.prompts.text_encoder.model, self._clock)
         with PeakMemory(checkpoint.device) as memory, reading, adapters.at_work(jobs[0], checkpoint) as adapted:
-            outputs = pipeline_of(jobs[0]).render(Work(adapted, progress, self._cache, preview), jobs)
+            decode = pipeline_of(jobs[0]).render(Work(adapted, progress, self._cache, preview), jobs)
         spent = self._clock() - started
 
         def finish() -> list[Rendered]:
             began = self._clock()
             with PeakMemory(checkpoint.device) as later:
-                frames = [output.decoded() for output in outputs]
+                outputs = decode()
             decoding = self._clock() - began
             spans = {"prompts": reading.seconds, "denoising": spent - reading.seconds, "decoding": decoding}
             told = {
@@ -214,7 +214,7 @@ class Engine:
             }
             return [
                 Rendered(
-                    pixels,
+                    output.frames,
                     {
                         "resolved": dict(estimate.resolved),
                         "warnings": list(dict.fromkeys([*estimate.warnings, *strange, *output.warnings])),
@@ -230,7 +230,7 @@ class Engine:
                     output.attachments,
                     output.sound,
                 )
-                for pixels, output, estimate, files in zip(frames, outputs, estimates, given, strict=True)
+                for output, estimate, files in zip(outputs, estimates, given, strict=True)
             ]
 
         return finish
@@ -274,8 +274,7 @@ class Engine:
         started = self._clock()
         memory, seen = PeakMemory(checkpoint.device), Calls(checkpoint.transformer, self._clock)
         with memory, seen, adapters.at_work(jobs[0], checkpoint) as adapted:
-            for output in pipeline_of(jobs[0]).render(Work(adapted, lambda step, steps: True), changed):
-                output.decoded()
+            pipeline_of(jobs[0]).render(Work(adapted, lambda step, steps: True), changed)()
         # After the passes of the loop a pipeline may still ask the model about what it made.
         looped = calls(changed[0]) * len(self.check(changed[0]).plans)
         return self._clock() - started, memory.bytes, seen.starts[:looped]

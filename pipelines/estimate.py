@@ -58,21 +58,19 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Output:
-    """What a pipeline made of one job: frames [F, H, W, C] in uint8, warnings, and its own part of the record.
+    """What a pipeline made of one job: frames [F, H, W, C] in uint8, warnings, and its own part of the record."""
 
-    Frames may come as a function that decodes them when it is called, so that others can be denoised meanwhile.
-    """
-
-    frames: Frames | Callable[[], Frames]
+    frames: Frames
     warnings: Sequence[str] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     fps: Fraction | None = None  # where the job itself does not say
     attachments: Sequence[Attachment] = ()
     sound: Soundtrack | None = None  # with it even one frame is a video
 
-    def decoded(self) -> Frames:
-        """The frames, decoded now if they were not."""
-        return self.frames() if callable(self.frames) else self.frames
+
+# What is left when the sampling loop is over: decoding, and all that is made of pixels. It may run in another thread,
+# while other jobs are denoised.
+Finish = Callable[[], list[Output]]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from models.plan import Kind, Segment, TokenPlan, grid, middle, words
 from pipelines.adapters import blended, tokens_of
-from pipelines.estimate import Attachment, Estimate, Output, check_size, estimate, sampling_key
+from pipelines.estimate import Attachment, Estimate, Finish, Output, check_size, estimate, sampling_key
 from pipelines.files.media import Pixels
 from pipelines.job import LayeredJob
 from pipelines.refusal import Refusal
@@ -158,7 +158,7 @@ def check(job: LayeredJob, description: Description) -> Estimate:
     )
 
 
-def render(work: Work, jobs: Sequence[LayeredJob]) -> list[Output]:
+def render(work: Work, jobs: Sequence[LayeredJob]) -> Finish:
     """Render layered jobs of one group."""
     import torch
 
@@ -183,12 +183,17 @@ def render(work: Work, jobs: Sequence[LayeredJob]) -> list[Output]:
         lambda: _context(prompts, [[one.negative_prompt] * len(_texts(one)) for one in jobs]),
         clean=_encode(codec, boxes, given, work.checkpoint.device).expand(len(jobs), -1, -1),
     )
-    made = _decode(codec, boxes, given, tokens)
-    outputs = []
-    for b, one in enumerate(jobs):
-        parts = [paste(made[n][b], boxes[n], width, height) if part is None else part for n, part in enumerate(given)]
-        outputs.append(_output(one, parts, boxes, _flags(given), prompts))
-    return outputs
+
+    def finish() -> list[Output]:
+        made = _decode(codec, boxes, given, tokens)
+        outputs = []
+        for b, one in enumerate(jobs):
+            drawn = {n: paste(pixels[b], boxes[n], width, height) for n, pixels in made.items()}
+            parts = [drawn[n] if part is None else part for n, part in enumerate(given)]
+            outputs.append(_output(one, parts, boxes, _flags(given), prompts))
+        return outputs
+
+    return finish
 
 
 def _flags(given: Parts) -> tuple[bool, ...]:

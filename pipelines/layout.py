@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 
 from models.plan import Segment, TokenPlan, grid, middle, words
 from pipelines.adapters import Inside, blended, tokens_of
-from pipelines.estimate import Attachment, Estimate, Output, calls, check_memory, check_size, estimate, sampling_key
+from pipelines.estimate import (
+    Attachment,
+    Estimate,
+    Finish,
+    Output,
+    calls,
+    check_memory,
+    check_size,
+    estimate,
+    sampling_key,
+)
 from pipelines.job import LayoutJob
 from pipelines.obeyed import evaluations, judge
 from pipelines.refusal import Refusal
@@ -144,7 +154,7 @@ def check(job: LayoutJob, description: Description) -> Estimate:
     return replace(found, flops=flops, resolved={**found.resolved, "report_evaluations": judged})
 
 
-def render(work: Work, jobs: Sequence[LayoutJob]) -> list[Output]:
+def render(work: Work, jobs: Sequence[LayoutJob]) -> Finish:
     """Render layout jobs of one group, and tell how well each of their boxes was obeyed."""
     from pipelines.framed import framed
     from pipelines.sampler import denoise, draw_noise, to_pixels
@@ -175,7 +185,6 @@ def render(work: Work, jobs: Sequence[LayoutJob]) -> list[Output]:
         negative,
         told=told,
     )
-    frames = to_pixels(codec.decode(tokens, height, width))
     boxes = _token_boxes(job, h, w)
     steps = calls(job)
     scores = judge(
@@ -188,18 +197,23 @@ def render(work: Work, jobs: Sequence[LayoutJob]) -> list[Output]:
         boxes,
         lambda: work.progress(steps, steps),
     )
-    outputs = []
-    for one, pixels, found in zip(jobs, frames, scores, strict=True):
-        notes = prompts.too_long(one.prompt)
-        for number, part in enumerate(one.boxes, 1):
-            notes += [f"box {number}: {note}" for note in prompts.too_long(part.prompt)]
-        record = [
-            {"box": list(part.box), "tokens": _area(box), "prompt": part.prompt, **score}
-            for part, box, score in zip(one.boxes, boxes, found, strict=True)
-        ]
-        picture = framed(pixels[0], [(part.box, part.prompt) for part in one.boxes])
-        outputs.append(Output(pixels, notes, {"boxes": record}, attachments=[Attachment("-boxes.png", picture)]))
-    return outputs
+
+    def finish() -> list[Output]:
+        frames = to_pixels(codec.decode(tokens, height, width))
+        outputs = []
+        for one, pixels, found in zip(jobs, frames, scores, strict=True):
+            notes = prompts.too_long(one.prompt)
+            for number, part in enumerate(one.boxes, 1):
+                notes += [f"box {number}: {note}" for note in prompts.too_long(part.prompt)]
+            record = [
+                {"box": list(part.box), "tokens": _area(box), "prompt": part.prompt, **score}
+                for part, box, score in zip(one.boxes, boxes, found, strict=True)
+            ]
+            picture = framed(pixels[0], [(part.box, part.prompt) for part in one.boxes])
+            outputs.append(Output(pixels, notes, {"boxes": record}, attachments=[Attachment("-boxes.png", picture)]))
+        return outputs
+
+    return finish
 
 
 # ---------------------------------------------------------------- boxes and mechanisms

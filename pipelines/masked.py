@@ -16,7 +16,7 @@ import numpy as np
 
 from models.plan import Kind, Segment, TokenPlan, grid, words
 from pipelines.canvas import Canvas, read_canvas, read_reference
-from pipelines.estimate import Estimate, Output, estimate, frame_notes, sampling_key
+from pipelines.estimate import Estimate, Finish, Output, estimate, frame_notes, sampling_key
 from pipelines.job import MaskedJob
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def check(job: MaskedJob, description: Description) -> Estimate:
     return found
 
 
-def render(work: Work, jobs: Sequence[MaskedJob]) -> list[Output]:
+def render(work: Work, jobs: Sequence[MaskedJob]) -> Finish:
     """Render masked jobs of one group."""
     import torch
 
@@ -127,13 +127,18 @@ def render(work: Work, jobs: Sequence[MaskedJob]) -> list[Output]:
         lambda: prompts([one.negative_prompt for one in jobs]),
         clean=clean.expand(len(jobs), -1, -1),
     )
-    results = [canvas.frames.copy() for _ in jobs]
-    for number, drawn in _decode(codec, tokens[:, : frames * h * w], canvas):
-        for result, pixels in zip(results, drawn, strict=True):
-            result[number] = blend(canvas.frames[number], pixels, canvas.mask[number])
-    return [
-        Output(result, prompts.too_long(one.prompt), fps=canvas.fps) for result, one in zip(results, jobs, strict=True)
-    ]
+
+    def finish() -> list[Output]:
+        results = [canvas.frames.copy() for _ in jobs]
+        for number, drawn in _decode(codec, tokens[:, : frames * h * w], canvas):
+            for result, pixels in zip(results, drawn, strict=True):
+                result[number] = blend(canvas.frames[number], pixels, canvas.mask[number])
+        return [
+            Output(result, prompts.too_long(one.prompt), fps=canvas.fps)
+            for result, one in zip(results, jobs, strict=True)
+        ]
+
+    return finish
 
 
 def _plan(canvas: Canvas, reference: Pixels | None, prompt_tokens: int, scale: int) -> TokenPlan:

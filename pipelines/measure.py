@@ -189,5 +189,4 @@ def warm_up(checkpoint: Checkpoint) -> None:
     step = max(SIDE_STEP, description.scale)
     side = -(-description.sides[0] // step) * step
     job = parse({"task": "text", "model": description.name, "prompt": "a", "size": [side, side], "steps": 1})
-    for output in pipeline_of(job).render(Work(checkpoint, lambda step, steps: True), [job]):
-        output.decoded()
+    pipeline_of(job).render(Work(checkpoint, lambda step, steps: True), [job])()

@@ -16,7 +16,7 @@ import numpy as np
 
 from models.plan import Segment, TokenPlan, grid, words
 from pipelines.adapters import blended, tokens_of
-from pipelines.estimate import Estimate, Output, check_size, estimate, frame_notes
+from pipelines.estimate import Estimate, Finish, Output, check_size, estimate, frame_notes
 from pipelines.files.output import versions
 from pipelines.job import AdapterUse, ScenesJob
 from pipelines.story.continuation import Earlier, read_earlier
@@ -207,9 +207,10 @@ def check(job: ScenesJob, description: Description) -> Estimate:
     return found
 
 
-def render(work: Work, jobs: Sequence[ScenesJob]) -> list[Output]:
+def render(work: Work, jobs: Sequence[ScenesJob]) -> Finish:
     """Render multi-scene jobs of one group, which are equal."""
-    return [_render(work, jobs[0])] * len(jobs)
+    outputs = [_render(work, jobs[0])] * len(jobs)
+    return lambda: outputs
 
 
 def _render(work: Work, job: ScenesJob) -> Output:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from functools import cache, lru_cache, partial
+from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from models.plan import Segment, TokenPlan, grid, words
-from pipelines.estimate import Estimate, Output, check_size, estimate, frame_notes, sampling_key
+from pipelines.estimate import Estimate, Finish, Output, check_size, estimate, frame_notes, sampling_key
 from pipelines.job import TextJob
 
 if TYPE_CHECKING:
     from models.checkpoint import Description
     from pipelines.engine import Work
-    from pipelines.files.media import Frames
 
 
 @lru_cache(maxsize=64)
@@ -42,7 +41,7 @@ def check(job: TextJob, description: Description) -> Estimate:
     return found
 
 
-def render(work: Work, jobs: Sequence[TextJob]) -> list[Output]:
+def render(work: Work, jobs: Sequence[TextJob]) -> Finish:
     """Render text jobs of one group."""
     from pipelines.sampler import denoise, draw_noise, to_pixels
 
@@ -57,9 +56,9 @@ def render(work: Work, jobs: Sequence[TextJob]) -> list[Output]:
         prompts([job.prompt for job in jobs]),
         lambda: prompts([job.negative_prompt for job in jobs]),
     )
-    decoded = cache(lambda: to_pixels(codec.decode(tokens, height, width)))
-    return [Output(partial(_one, decoded, i), prompts.too_long(job.prompt)) for i, job in enumerate(jobs)]
 
+    def finish() -> list[Output]:
+        frames = to_pixels(codec.decode(tokens, height, width))
+        return [Output(pixels, prompts.too_long(job.prompt)) for job, pixels in zip(jobs, frames, strict=True)]
 
-def _one(decoded: Callable[[], Sequence[Frames]], index: int) -> Frames:
-    return decoded()[index]
+    return finish
