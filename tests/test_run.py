@@ -39,6 +39,7 @@ from training.run.inputs import Batches, Inputs, Told, gathered
 from training.run.log import Log
 from training.run.loop import Run
 from training.run.objective import Objective, weights
+from training.run.steps import Steps
 from training.run.store import Store, fill, white
 from training.tune import read_tune
 
@@ -265,6 +266,22 @@ def test_a_run_leaves_an_adapter_a_log_sheets_and_the_checkpoints_that_were_aske
         f"step-{step:08d}.png" for step in (0, 4, 5)
     ]
     assert Image.open(folder / "samples" / "step-00000004.png").size == (3 * 64, 2 * 64)
+
+
+def test_the_adapter_can_be_tried_while_the_run_goes_on(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_file(tmp_path, tiny, samples={"prompts": ["a red circle"], "every": 2, "steps": 1})
+    one, seen = Steps.one, {}
+
+    def looking(self: Steps, step: int, *more: Any) -> Any:
+        adapter = tmp_path / "run" / "adapter.safetensors"
+        seen[step] = about.steps if adapter.exists() and (about := read(adapter).about) else None
+        return one(self, step, *more)
+
+    monkeypatch.setattr(Steps, "one", looking)
+    assert train(path) == 0
+    assert seen == {0: None, 1: None, 2: 2, 3: 2}
 
 
 def test_the_newest_and_the_best_checkpoints_stay_and_what_a_kill_left_goes(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -144,6 +146,40 @@ def test_two_processes_go_on_exactly_and_do_what_one_does(whole: Path, tiny: Pat
     for name in one:
         if name.startswith("weight/"):
             torch.testing.assert_close(two[name], one[name], atol=2e-3, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["both", "one"])
+def test_two_processes_go_on_exactly_after_a_kill(who: str, whole: Path, tiny: Path) -> None:
+    words = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", *words, "-m", "pipelines.cli", "train"]
+    more: Any = {"loop": LOOP | {"steps": 12}, "keep": {"every": 1}}
+    calm, killed = (run_file(whole, tiny, f"{name}-{who}", **more) for name in ("calm", "killed"))
+    assert subprocess.run([*command, str(calm)], cwd=ROOT, capture_output=True).returncode == 0
+    run = subprocess.Popen([*command, str(killed)], cwd=ROOT, start_new_session=True)
+    while not (whole / f"killed-{who}" / "state-00000003").exists():
+        assert run.poll() is None
+        time.sleep(0.01)
+    if who == "both":
+        os.killpg(run.pid, signal.SIGKILL)
+    else:
+        os.kill(max(_ranks(run.pid)), signal.SIGKILL)
+    assert run.wait(120) != 0, "the one that is left does not wait for the other for ever"
+    assert not (whole / f"killed-{who}" / "state-00000012").exists()
+    assert subprocess.run([*command, str(killed)], cwd=ROOT, capture_output=True).returncode == 0
+    assert state(whole / f"killed-{who}", 12) == state(whole / f"calm-{who}", 12)
+
+
+def _ranks(launcher: int) -> list[int]:
+    """The processes that a launcher has started."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with suppress(OSError):
+                words = (folder / "stat").read_text().rpartition(")")[2].split()
+                if int(words[1]) == launcher and b"pipelines.cli" in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+    return found
 
 
 # ------------------------------------------------------------ what may not be

@@ -210,6 +210,7 @@ class Run:
             with self.learner.averaged(), self.speed.looking(), half:
                 path = self.sheet.draw(self.attached.transformer, step)
             self.log.picture(path, step)
+            self._show()
 
     def _write(self, recent: list[dict[str, float]]) -> None:
         """A line of the log: means over steps, samples a second of this process and its like, minutes left."""
@@ -271,6 +272,12 @@ class Run:
         best = None if self.best is None or not self.config.keep.best else self.best["step"]
         self.checkpoints.save(self.step, self.learner.state(), note, best)
         self.saved = self.step
+        self._show()
+
+    def _show(self) -> None:
+        """Write the adapter as it stands, so that it can be tried while the run goes on; checkpoints are too large."""
+        if self.step and self.config.train.kind != "full":
+            self.result.write(self.learner.result(self.learner.state()), self.step)
 
     def _finish(self) -> None:
         """Write what the run has made, ready to be used, and say where it is."""
