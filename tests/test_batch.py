@@ -220,6 +220,22 @@ def test_a_manifest_whose_last_line_was_cut_is_read_and_a_broken_one_is_refused(
         read_manifest(manifest.path)
 
 
+def test_a_manifest_on_a_full_disk_lets_go_of_its_folder(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path)
+    manifest.open()
+    manifest.begin([Entry("a", "1", "f", 1)])
+    stream = manifest._stream
+    assert stream is not None
+    manifest._stream = Path("/dev/full").open("a")  # what is written is not taken, and closing says so
+    with pytest.raises(OSError, match="No space"):
+        manifest.note(Entry("a", "1", "f", 1, "done"))
+    manifest.close()
+    stream.close()
+    again = Manifest(tmp_path)
+    assert [entry.state for entry in again.open().values()] == ["waiting"]
+    again.close()
+
+
 def test_two_batches_do_not_share_a_folder(call: Call) -> None:
     other = Manifest(call.out)
     other.open()
