@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -310,7 +311,10 @@ def test_a_quiet_stream_says_that_it_is_there_and_ends_in_time(
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_stream_that_is_open_does_not_keep_the_studio_from_ending(tmp_path: Path, how: signal.Signals) -> None:
     command = [sys.executable, "app.py", "--port", str(port := free_port()), "--out", str(tmp_path)]
-    studio = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests themselves do not hear it
+    studio = subprocess.Popen(
+        command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True, preexec_fn=heard
+    )
     try:
         assert studio.stdout and "The studio is at" in studio.stdout.readline()
         with httpx.stream("GET", f"http://127.0.0.1:{port}{API}/events", timeout=PATIENCE) as events:

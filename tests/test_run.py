@@ -410,7 +410,10 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_does_harm(
 
     monkeypatch.setattr(Objective, "__call__", broken)
     ends(path, capsys, "the loss is nan at step 3", "the checkpoint of step 2 is whole")
-    assert not (folder / "state-00000003").exists() and not (folder / "adapter.safetensors").exists()
+    assert not (folder / "state-00000003").exists()
+    about = read(folder / "adapter.safetensors").about
+    assert about is not None and about.steps == 2, "of the last whole checkpoint"
+    assert all(values.isfinite().all() for values in unpacked((folder / "adapter.safetensors").read_bytes()).values())
     monkeypatch.undo()
     assert train(path) == 0
     other = run_file(tmp_path, tiny, "other")
