@@ -166,15 +166,22 @@ class Batch:
         """Write the report and the contact sheets, and let others have the folder."""
         self.progress.clear()
         try:
-            folder = self.place.folder / FOLDER
-            self.report.write(folder)
-            self.place.gather(list(self.entries[i].files)[-1] for i in self.written)
-            sheets = write_sheets([(self.entries[i].name, path) for i, path in self.written.items()], folder)
+            self.report.write(self.place.folder / FOLDER)
+            sheets = self._sheets()
             beside = [f"{FOLDER}/{REPORT}", *(f"{FOLDER}/{sheet.name}" for sheet in sheets)]
             self.place.back_up([*STATE, *beside], now=True)
         except OSError as error:
             self.progress.say(f"the report can not be written: {error.strerror}", urgent=True)
         self.manifest.close()
+
+    def _sheets(self) -> list[Path]:
+        """Contact sheets of this call's rows; none where it rendered nothing and theirs are there already."""
+        written = self.written
+        newest = max((self.entries[i].finished or 0.0 for i in written), default=0.0)
+        if not self.report.done and self.place.since(f"{FOLDER}/contact-1.png") >= newest:
+            return []
+        self.place.gather(list(self.entries[i].files)[-1] for i in written)
+        return write_sheets([(self.entries[i].name, path) for i, path in written.items()], self.place.folder / FOLDER)
 
     @property
     def written(self) -> dict[int, Path]:

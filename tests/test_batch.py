@@ -252,6 +252,11 @@ def test_the_report_and_the_contact_sheet_tell_of_all_rows(call: Call) -> None:
     assert report["spans"].keys() == {"prompts", "denoising", "decoding", "writing"} and report["rows_per_second"] > 0
     with Image.open(call.out / FOLDER / "contact-1.png") as sheet:
         assert sheet.size == (8 + 2 * 136, 8 + 150)
+    before = (call.out / FOLDER / "contact-1.png").stat().st_ino
+    assert call("a", "fail", "c", options=("--only", "r1")) == 0 and call.rendered == []
+    assert (call.out / FOLDER / "contact-1.png").stat().st_ino == before, (
+        "nothing was rendered, so it is not drawn anew"
+    )
 
 
 # ------------------------------------------------------------ units

@@ -99,6 +99,15 @@ class Place:
         """Whether a file was there when the batch began, or is now."""
         return name in self._there if self.storage else (self.folder / name).exists()
 
+    def since(self, name: str) -> float:
+        """When a file was written, in seconds since 1970; -1: never. Storage has clocks of its own: infinity."""
+        if self.storage is not None:
+            return float("inf") if name in self._there else -1.0
+        try:
+            return (self.folder / name).stat().st_mtime
+        except OSError:
+            return -1.0
+
     def deliver(self, names: Iterable[str]) -> None:
         """Send outputs that were made here, in this order.
 
