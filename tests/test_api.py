@@ -168,6 +168,7 @@ def test_a_body_that_is_no_json_is_refused_in_the_same_shape(house: Programs, bo
 
 def test_addresses_that_there_are_not_are_answered_in_the_same_shape(house: Programs) -> None:
     house.refused("GET", "/nothing", 404)
+    house.refused("GET", "/jobs/a%0Ab", 422)  # a line break leads nowhere else
     house.refused("PUT", "/jobs", 405)
     house.refused("POST", "/jobs", 422, content=b"task=text", headers={"content-type": "text/plain"})
 

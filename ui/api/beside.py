@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -42,7 +43,10 @@ def beside(studio: Studio, webhooks: Sequence[str] = (), mcp: bool = False) -> B
         Refusal: an address that is none, or MCP without its package.
     """
     allowed, outbox = Allowed(webhooks), Outbox(studio.folder)
-    routes: list[BaseRoute] = [Mount(API, app=api(studio, allowed, outbox))]
+    mount = Mount(API, app=api(studio, allowed, outbox))
+    # A line break in a path would lead past the mount, to an answer that is no JSON.
+    mount.path_regex = re.compile(mount.path_regex.pattern, re.DOTALL)
+    routes: list[BaseRoute] = [mount]
     toolbox: Any = None
     if mcp:
         from ui.api.toolbox import Toolbox
