@@ -8,6 +8,7 @@ in fsspec's configuration or in the environment.
 from __future__ import annotations
 
 import errno
+import io
 import re
 import secrets
 import shutil
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipelines.files.atomic import TEMPORARY, whole
 from pipelines.refusal import Refusal, on_one_line
@@ -76,10 +77,7 @@ class Storage:
         Raises:
             StorageError: it can not be written.
         """
-        with _telling():
-            system, path = self._at(name)
-            with _written(system, path) as temporary, system.open(temporary, "wb") as stream:
-                stream.write(data)
+        self._put(io.BytesIO(data), name)
 
     def send(self, file: Path, name: str) -> None:
         """Copy a file of this machine to `name`, whole or not at all.
@@ -87,10 +85,8 @@ class Storage:
         Raises:
             StorageError: it can not be written.
         """
-        with _telling():
-            system, path = self._at(name)
-            with _written(system, path) as temporary, file.open("rb") as source, system.open(temporary, "wb") as stream:
-                shutil.copyfileobj(source, stream, 2**20)
+        with _telling(), file.open("rb") as source:
+            self._put(source, name)
 
     def fetch(self, file: Path, name: str = "") -> None:
         """Copy a file, or the files of a folder, to a path of this machine, whole or not at all.
@@ -179,6 +175,12 @@ class Storage:
             found = system.ls(root, detail=True) if system.isdir(root) else []
             files = [each for each in found if each["type"] == "file"]
             return {each["name"].rstrip("/").rpartition("/")[2]: str(sorted(each.items(), key=str)) for each in files}
+
+    def _put(self, source: IO[bytes], name: str) -> None:
+        with _telling():
+            system, path = self._at(name)
+            with _written(system, path) as temporary, system.open(temporary, "wb") as stream:
+                shutil.copyfileobj(source, stream, 2**20)
 
     def _at(self, name: str) -> tuple[Any, str]:
         import fsspec
