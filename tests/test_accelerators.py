@@ -24,14 +24,16 @@ from training.accelerators import (
     InternalGuidance,
     LabelAlignment,
     LayerSync,
+    LipAlignment,
     Seen,
+    Spoken,
     StratifiedTimes,
 )
 from training.chance import generator
 from training.config import FlowConfig
 from training.export import export
-from training.flow import FlowStage
-from training.forms import CLIP_HOME, HOME, Form
+from training.flow import FlowStage, spoken_of
+from training.forms import CLIP_HOME, HOME, SPOKEN, Form
 from training.papercut import World
 from training.trainer import Trainer
 
@@ -56,7 +58,7 @@ def stage(*accelerators: Any, form: Form | None = None, scratch: Path | None = N
     config, codec = parts()
     torch.manual_seed(3)
     made = FlowStage(config.model_copy(update={"accelerators": accelerators, **fields}), codec, World(), scratch)
-    wake(made, ("auxiliary", "labels"))
+    wake(made, ("auxiliary", "labels", "lips"))
     if form is not None:
         made.source.form = lambda step: form  # type: ignore[method-assign]
     return made
@@ -201,6 +203,54 @@ def test_a_run_without_labels_neither_draws_nor_stores_them(tmp_path: Path) -> N
         assert ("labels" in batch) == (made is told)
         made.clean(batch)
     assert "clean" in plain.source.batch(PICTURE, [0, 1], 0)
+
+
+# ------------------------------------------------------------ lip alignment
+
+
+@pytest.mark.parametrize("task", SPOKEN)
+def test_the_lip_layers_begin_with_the_loss_of_knowing_nothing(task: Any) -> None:
+    made = stage(LipAlignment(block=1), form=Form.spoken(task, 2), tasks={task: 1.0})
+    losses = made(made.source(0))
+    assert losses["lips"].item() == pytest.approx(2 * 3 * math.log(2), rel=1e-5), "of speech and of tokens"
+    assert torch.allclose(losses["total"], losses["main"] + 0.3 * losses["lips"])
+    losses["lips"].backward()
+    assert made.lips_heard.weight.grad.any() and made.lips_shown.weight.grad.any()
+
+
+def test_lips_are_asked_of_what_is_made_and_of_what_is_heard() -> None:
+    chance = torch.Generator().manual_seed(4)
+    tokens, track, lips, hidden = (
+        torch.rand(shape, generator=chance) for shape in ((1, 2, 5), (1, 2, 3), (1, 4, 3), (1, 4, 8))
+    )
+    made = torch.tensor([[True, False, True, False]])
+    layers = {"lips_heard": torch.nn.Linear(5, 3), "lips_shown": torch.nn.Linear(8, 3)}
+
+    def entropy(layer: torch.nn.Linear, x: torch.Tensor, wanted: torch.Tensor) -> np.ndarray:
+        z = x.numpy() @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+        p, y = 1 / (1 + np.exp(-z)), wanted.numpy()
+        return -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum(-1)[0]
+
+    heard, shown = entropy(layers["lips_heard"], tokens, track), entropy(layers["lips_shown"], hidden, lips)
+    saw = Seen(torch.zeros(1, 4, 4), made, {3: hidden}, layers, spoken=Spoken(tokens, track, lips))
+    loss = LipAlignment().loss(saw)
+    assert loss is not None and loss.item() == pytest.approx(heard.mean() + shown[[0, 2]].mean(), rel=1e-5)
+
+
+def test_every_token_of_a_frame_is_asked_for_its_mouth() -> None:
+    form = Form.spoken("dubbing", 2)
+    track = torch.arange(float(3 * form.frames)).view(1, form.frames, 3)
+    found = spoken_of(torch.zeros(1, form.speech, 6), track, form)
+    assert found.tokens.shape == (1, form.frames, 12) and found.lips.shape == (1, form.tokens, 3)
+    each = form.h * form.w
+    for frame in range(form.frames):
+        assert (found.lips[0, frame * each : (frame + 1) * each] == track[0, frame]).all()
+    assert not found.lips[0, form.frames * each :].any(), "references are of no frame"
+
+
+def test_nobody_who_speaks_is_no_lip_loss_and_a_deaf_stage_has_no_layer() -> None:
+    made = stage(LipAlignment(block=1), form=PICTURE)
+    assert "lips" not in made(made.source(0)) and not hasattr(made, "lips_heard")
 
 
 # ------------------------------------------------------------ all of them

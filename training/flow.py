@@ -23,7 +23,7 @@ from models.siamese import Layout, SiameseBranch, mean_words
 from models.speech import SpeechEncoder
 from pipelines.text import text_plan
 
-from .accelerators import AuxiliaryLoss, Seen, Sizes
+from .accelerators import AuxiliaryLoss, Seen, Sizes, Spoken
 from .clips import read_clip
 from .config import FlowConfig
 from .forms import CLIP_FRAMES, CLIP_HOME, SPOKEN, Form
@@ -64,7 +64,9 @@ class FlowStage(Stage):
             guidance_embeds=False,
         ).use_plans(materialised)
         self.accelerators = config.chosen
-        sizes = Sizes(width, codec.channels, len(world.colours) + len(world.shapes))
+        hears = any(config.tasks.get(task) for task in SPOKEN)
+        spoken = 3 * config.text_width * config.speech_tokens if hears else 0
+        sizes = Sizes(width, codec.channels, len(world.colours) + len(world.shapes), spoken)
         own = {name: module for one in self.accelerators for name, module in one.modules(sizes).items()}
         self.auxiliary = None
         for name, module in own.items():
@@ -75,7 +77,7 @@ class FlowStage(Stage):
             self.siamese = SiameseBranch.of(self.transformer)
             self.siamese.kernel = materialised
         self.speech = None
-        if any(config.tasks.get(task) for task in SPOKEN):
+        if hears:
             self.speech = SpeechEncoder.of(self.transformer, per_frame=config.speech_tokens)
         for name, module in own.items():
             if not isinstance(module, ModelMixin):  # of training only
@@ -135,8 +137,11 @@ class FlowStage(Stage):
             features = self.told(batch["ids"], batch["mask"]).unflatten(0, (len(clean), -1))  # [B, S, L, X]
             prompts = (plan.context_tokens - form.speech) // self.config.prompt_tokens
             context = features[:, :prompts].flatten(1, 2)
+            spoken = None
             if self.speech is not None and form.speech:
-                context = torch.cat([context, self.heard(self.speech, batch).to(context)], 1)
+                tokens = self.speech(batch["mels"])
+                context = torch.cat([context, self.heard(self.speech, tokens, batch).to(context)], 1)
+                spoken = spoken_of(tokens, batch["track"], form)
             noisy = torch.lerp(clean, batch["noise"], times[..., None].expand_as(clean))
             if "haze" in batch:
                 noisy = noisy + batch["haze"][..., None] * batch["noise"]
@@ -165,7 +170,9 @@ class FlowStage(Stage):
         labels = batch.get("labels")
         if labels is not None and keep is not None:
             labels = labels[:, keep]
-        seen = Seen(target, made, output.taps, dict(self.named_children()), output.auxiliary, labels)
+        if spoken is not None and keep is not None:
+            spoken = replace(spoken, lips=spoken.lips[:, keep])
+        seen = Seen(target, made, output.taps, dict(self.named_children()), output.auxiliary, labels, spoken)
         for one in on:
             if isinstance(one, AuxiliaryLoss) and (loss := one.loss(seen)) is not None:
                 losses[one.term] = loss
@@ -177,9 +184,8 @@ class FlowStage(Stage):
         both, place = torch.unique(torch.stack([ids, mask.to(ids)], 1), dim=0, return_inverse=True)
         return self.prompts.encode(both[:, 0], both[:, 1])[place]
 
-    def heard(self, speech: SpeechEncoder, batch: dict[str, Any]) -> Tensor:
+    def heard(self, speech: SpeechEncoder, tokens: Tensor, batch: dict[str, Any]) -> Tensor:
         """[B, F * G, X] speech tokens; null tokens of the samples that hear nothing."""
-        tokens = speech(batch["mels"])
         silent = speech.null_tokens(batch["mels"].shape[1]).to(tokens)
         return torch.where(batch["heard"][:, None, None], tokens, silent)
 
@@ -318,6 +324,13 @@ class FlowStage(Stage):
                 ]
                 rates[f"clip_{name}"] = round(sum(right) / len(right), 3)
         return self.held_out_loss() | rates | self.worth_of_speech()
+
+
+def spoken_of(tokens: Tensor, track: Tensor, form: Form) -> Spoken:
+    """Speech tokens [B, F * G, X] and the track [B, F, 3] they hold mouths by; references are of no frame."""
+    lips = track.repeat_interleave(form.h * form.w, 1)
+    lips = torch.nn.functional.pad(lips, (0, 0, 0, form.tokens - lips.shape[1]))
+    return Spoken(tokens.unflatten(1, (track.shape[1], -1)).flatten(2), track, lips)
 
 
 def _save_sheet(pictures: Tensor, path: Path) -> None:

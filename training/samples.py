@@ -93,8 +93,8 @@ class Samples:
             the tokens that are given, or kept [B, n * h * w], are encoded; times [B]; noise [B, N, C]; ids and mask
             [B * S, L]; index [B]; step; labels [B, N, colours + shapes], while an accelerator needs them; keep [K],
             where one drops tokens; given [B, S * L + speech + N], but for plain pictures; boxes [B, K, 4] and present
-            [B, K], where the siamese branch is trained; mels [B, F, M, K], heard [B] and haze [B, N], where somebody
-            speaks.
+            [B, K], where the siamese branch is trained; mels [B, F, M, K], track [B, F, 3], heard [B] and haze
+            [B, N], where somebody speaks.
         """
         form = self.form(step)
         context = form.context(self.config.prompt_tokens)
@@ -146,6 +146,7 @@ class Samples:
             batch["present"] = told
         if form.speech:
             batch["mels"] = speaking.heard(_takes(samples))
+            batch["track"] = speaking.mouths(_takes(samples))
             batch["heard"] = torch.tensor([sample.heard for sample in samples])
             batch["haze"] = speaking.haze(_takes(samples), form, chance)
         return batch

@@ -183,6 +183,11 @@ def heard(takes: Sequence[Take]) -> Tensor:
     return torch.from_numpy(np.stack([one.performance.mels(one.frames) for one in takes]))
 
 
+def mouths(takes: Sequence[Take]) -> Tensor:
+    """[B, F, 3] opening, width and roundness of the mouth in each frame."""
+    return torch.from_numpy(np.stack([one.performance.track(one.frames) for one in takes]))
+
+
 def haze(takes: Sequence[Take], form: Form, generator: torch.Generator) -> Tensor:
     """[B, N] how much noise lies on tokens: a little on the frames that come from the window before, none elsewhere.
 

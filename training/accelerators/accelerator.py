@@ -1,6 +1,7 @@
 """What an accelerator is: an entry of a run file that training asks at a few points. The stage holds its modules.
 
-Shape suffixes: B samples, N picture tokens, K kept ones, D width, C numbers in a token, L labels.
+Shape suffixes: B samples, N picture tokens, K kept ones, D width, C numbers in a token, L labels,
+F frames, G speech tokens of a frame, X numbers in one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,22 @@ class Sizes:
     width: int  # D
     channels: int  # C
     labels: int  # L
+    speech: int = 0  # G * X, of all speech tokens of a frame; 0 where nothing is heard
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What was heard in a forward pass, and how it holds mouths: opening, width and roundness, each 0..1.
+
+    Attributes:
+        tokens: [B, F, G * X] the speech tokens of each frame, also of the samples from which they were kept.
+        track: [B, F, 3] the mouth in each frame.
+        lips: [B, N, 3] the mouth of each token's frame.
+    """
+
+    tokens: Tensor
+    track: Tensor
+    lips: Tensor
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,7 @@ class Seen:
         modules: those of the stage, by name.
         auxiliary: [B, N, C] the auxiliary head's velocity, where there is a head.
         labels: [B, N, L] what the renderer knows of each token, where it was asked.
+        spoken: where somebody speaks.
     """
 
     target: Tensor
@@ -47,6 +65,7 @@ class Seen:
     modules: Mapping[str, nn.Module]
     auxiliary: Tensor | None = None
     labels: Tensor | None = None
+    spoken: Spoken | None = None
 
     def mean(self, error: Tensor) -> Tensor:
         """The mean of [B, N] over the tokens that are made, every sample counting alike."""
