@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -442,48 +441,3 @@ def test_a_watch_renders_what_comes_tells_what_is_wrong_and_ends_by_ctrl_c(
     assert "looked at again when it changes" in told
     assert cli.main(["render", str(good), "--watch"], engine=(call.engine, groups)) == 2
     assert "--watch: expected one folder to watch" in call.capsys.readouterr().err
-
-
-# ------------------------------------------------------------ every task
-
-
-def mixture(folder: Path, tiny: Path) -> list[dict[str, Any]]:
-    """Rows of every task that the tiny checkpoint renders, in two shapes where they have one."""
-    picture, mask = folder / "in.png", folder / "mask.png"
-    rng = np.random.default_rng(5)
-    Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(picture)
-    half = np.zeros((64, 64), np.uint8)
-    half[:, 32:] = 255
-    Image.fromarray(half).save(mask)
-    box = {"box": [0.0, 0.0, 0.5, 0.5], "prompt": "a red circle"}
-    every = {"model": str(tiny), "steps": 2, "seed": 3}
-    return [
-        {**every, "task": "text", "prompt": "a red circle", "size": [64, 64], "name": "t1"},
-        {**every, "task": "text", "prompt": "a blue star", "size": [64, 96], "name": "t2"},
-        {**every, "task": "text", "prompt": "a blue ring", "size": [64, 64], "name": "t3", "seed": 9},
-        {**every, "task": "text", "prompt": "a star", "size": [64, 64], "frames": 2, "png_frames": True, "name": "v1"},
-        {
-            **every, "task": "scenes", "size": [64, 64], "png_frames": True, "name": "s1",
-            "scenes": [{"prompt": "a star", "frames": 2}, {"prompt": "a ring", "frames": 2}],
-        },
-        {**every, "task": "layout", "prompt": "a circle", "size": [64, 64], "boxes": [box], "name": "l1"},
-        {**every, "task": "layered", "prompt": "a circle", "size": [64, 64], "layers": [box], "name": "y1"},
-        {**every, "task": "masked", "prompt": "a", "source": str(picture), "mask": str(mask), "name": "m1"},
-    ]  # fmt: skip
-
-
-def test_a_mixture_of_all_tasks_in_any_order_gives_what_each_gives_alone(tiny: Path, tmp_path: Path) -> None:
-    from pipelines import Studio
-
-    jobs = mixture(tmp_path, tiny)
-    alone = [Studio(tmp_path / "alone", "cpu").render([job], batch=1)[0] for job in jobs]
-    shuffled = random.Random(SEED).sample(jobs, len(jobs))
-    together = {result.job.name: result for result in Studio(tmp_path / "together", "cpu").render(shuffled, batch=2)}
-    for one in alone:
-        other = together[one.job.name]
-        assert one.reason == other.reason == "" and [p.name for p in one.files] == [p.name for p in other.files]
-        pictures = [(a, b) for a, b in zip(one.files, other.files, strict=True) if a.suffix == ".png"]
-        assert pictures, "there is something to compare"
-        for a, b in pictures:
-            gap = np.abs(np.asarray(Image.open(a)).astype(int) - np.asarray(Image.open(b)).astype(int)).max()
-            assert gap <= 1, f"{a.name} differs by {gap}"
