@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import yaml
 from pipelines import cli
 from tests.zoo import picture
 
+# Two processes on this machine. accelerate's own launcher starts a single one where it is told --cpu.
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 LOOP: dict[str, Any] = {"steps": 4, "batch": 2, "accumulate": 2, "warmup": 2, "lr": 0.01, "device": "cpu"}
 
 
@@ -23,7 +26,10 @@ def pictures(folder: Path, count: int = 6) -> Path:
 
 
 def run_file(top: Path, tiny: Path, folder: str = "run", **sections: Mapping[str, Any]) -> Path:
-    """A run of four steps of two batches on six pictures; three batches are an epoch. Sections are added to."""
+    """A run of four steps of two batches on six pictures; three batches are an epoch.
+
+    Sections are added to, and None takes a field out.
+    """
     if not (top / "pictures").exists():
         pictures(top / "pictures")
     value: dict[str, Any] = {
@@ -35,7 +41,8 @@ def run_file(top: Path, tiny: Path, folder: str = "run", **sections: Mapping[str
         "held_out": {"share": 0},
     }
     for name, fields in sections.items():
-        value[name] = {**value.get(name, {}), **fields}
+        both = {**value.get(name, {}), **fields}
+        value[name] = {field: each for field, each in both.items() if each is not None}
     path = top / f"{folder}.yaml"
     path.write_text(yaml.safe_dump(json.loads(json.dumps(value, default=str))))
     return path

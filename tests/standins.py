@@ -126,9 +126,9 @@ def python(words: list[str]) -> int:
     return real(*words)
 
 
-def accelerate(words: list[str]) -> int:
+def torchrun(words: list[str]) -> int:
     """Processes of a run."""
-    return real("-m", "accelerate.commands.accelerate_cli", *words)
+    return real("-m", "torch.distributed.run", *words)
 
 
 def serve(words: list[str]) -> int:
@@ -343,7 +343,7 @@ def _said(path: Path) -> bytes:
 
 STANDINS: Mapping[str, Callable[[list[str]], int]] = {
     each.__name__: each
-    for each in (diorama, python, accelerate, make, sudo, git, systemctl, journalctl, docker, curl, ray)
+    for each in (diorama, python, torchrun, make, sudo, git, systemctl, journalctl, docker, curl, ray)
 }
 
 if __name__ == "__main__":

@@ -130,12 +130,15 @@ def test_full_trains_the_whole_transformer_and_nothing_beside_it() -> None:
 def test_what_full_training_keeps_is_a_checkpoint(tiny: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(describe(str(tiny)))
     attached = attach(AdapterConfig(kind="full"), checkpoint.transformer)
+    before = [parameter.detach().clone() for parameter in checkpoint.transformer.parameters()]
+    averages = {name: 3 * parameter.detach() for name, parameter in attached.trainable.items()}
     for parameter in attached.trainable.values():
         parameter.data *= 2
-    attached.save(tmp_path / "mine", About(str(tiny)))
-    found = load_checkpoint(describe(str(tmp_path / "mine")))
-    pairs = zip(found.transformer.parameters(), checkpoint.transformer.parameters(), strict=True)
-    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    for name, values, factor in (("mine", None, 2), ("averaged", averages, 3)):
+        attached.save(tmp_path / name, About(str(tiny)), values)
+        found = load_checkpoint(describe(str(tmp_path / name)))
+        pairs = zip(found.transformer.parameters(), before, strict=True)
+        assert all(torch.equal(ours, factor * theirs) for ours, theirs in pairs)
     assert torch.equal(found.prompts(["a star"]), checkpoint.prompts(["a star"]))
 
 

@@ -102,7 +102,7 @@ def place(tmp_path: Path, endpoint: str, asked: str) -> Iterator[tuple[Path, dic
     shutil.copytree(TOP / "assets" / "service", work / "assets" / "service")
     shutil.copy(TOP / "pyproject.toml", work)
     for name in STANDINS:
-        folder = work / ".venv" / "bin" if name in ("diorama", "python", "accelerate", "ray") else programs
+        folder = work / ".venv" / "bin" if name in ("diorama", "python", "torchrun", "ray") else programs
         (folder / name).write_text(f'#!/bin/sh\nPYTHONPATH={TOP} exec {sys.executable} -m tests.standins {name} "$@"\n')
         (folder / name).chmod(0o755)
     told = {

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from tests.running import LOOP, pictures, rows, run_file, state, train
+from tests.running import LOOP, TWO, pictures, rows, run_file, state, train
 from tests.test_help import ROOT
 from training.run.learner import Learner
 
@@ -55,8 +55,6 @@ def test_every_kind_goes_on_exactly(kind: str, tmp_path: Path, tiny: Path) -> No
     made = {}
     for folder, stops in (("whole", 1), ("parts", 2)):
         path = run_file(tmp_path, tiny, folder, **sections)
-        text = path.read_text().replace("  rank: null\n", "")
-        path.write_text(text)
         for _ in range(stops):
             train(path, *(("--stop-after", "1") if stops == 2 else ()))
         made[folder] = state(tmp_path / folder, 2)
@@ -124,20 +122,17 @@ def test_a_kill_at_a_random_moment_costs_only_what_came_after_the_last_checkpoin
 @pytest.mark.slow
 def test_two_processes_go_on_exactly_and_do_what_one_does(whole: Path, tiny: Path) -> None:
     def launch(path: Path, *more: str) -> None:
-        words = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
-        words += ["-m", "pipelines.cli", "train", str(path), *more]
-        done = subprocess.run(
-            [sys.executable, "-m", "accelerate.commands.launch", *words], cwd=ROOT, capture_output=True, text=True
-        )
+        words = [*TWO, "-m", "pipelines.cli", "train", str(path), *more]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == (1 if more else 0), done.stderr[-2000:]
-        assert done.stdout.count("examples (") == 1, "one process speaks for all"
+        assert done.stdout.count("2 processes train together") == 1, "one process speaks for all"
 
     # Five samples in batches of two: one of the processes gets a sample again, which must not count.
-    odd = whole / "odd"
+    odd, more = whole / "odd", {"loop": LOOP | {"precision": "float32"}}
     pictures(odd / "pictures", 5)
-    assert train(run_file(odd, tiny)) == 0
-    launch(run_file(odd, tiny, "two"))
-    parts = run_file(odd, tiny, "parts")
+    assert train(run_file(odd, tiny, **more)) == 0
+    launch(run_file(odd, tiny, "two", **more))
+    parts = run_file(odd, tiny, "parts", **more)
     launch(parts, "--stop-after", "3")
     launch(parts)
     assert state(odd / "two", 4) == state(odd / "parts", 4)
@@ -145,25 +140,24 @@ def test_two_processes_go_on_exactly_and_do_what_one_does(whole: Path, tiny: Pat
     assert one.keys() == two.keys()
     for name in one:
         if name.startswith("weight/"):
-            torch.testing.assert_close(two[name], one[name], atol=2e-3, rtol=0)
+            torch.testing.assert_close(two[name], one[name], atol=2e-4, rtol=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["both", "one"])
 def test_two_processes_go_on_exactly_after_a_kill(who: str, whole: Path, tiny: Path) -> None:
-    words = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
-    command = [sys.executable, "-m", "accelerate.commands.launch", *words, "-m", "pipelines.cli", "train"]
+    command = [*TWO, "-m", "pipelines.cli", "train"]
     more: Any = {"loop": LOOP | {"steps": 12}, "keep": {"every": 1}}
     calm, killed = (run_file(whole, tiny, f"{name}-{who}", **more) for name in ("calm", "killed"))
     assert subprocess.run([*command, str(calm)], cwd=ROOT, capture_output=True).returncode == 0
-    run = subprocess.Popen([*command, str(killed)], cwd=ROOT, start_new_session=True)
+    run = subprocess.Popen([*command, str(killed)], cwd=ROOT)
     while not (whole / f"killed-{who}" / "state-00000003").exists():
         assert run.poll() is None
         time.sleep(0.01)
-    if who == "both":
-        os.killpg(run.pid, signal.SIGKILL)
-    else:
-        os.kill(max(_ranks(run.pid)), signal.SIGKILL)
+    ranks = _ranks(run.pid)
+    assert len(ranks) == 2
+    for each in (run.pid, *ranks) if who == "both" else ranks[1:]:
+        os.kill(each, signal.SIGKILL)
     assert run.wait(120) != 0, "the one that is left does not wait for the other for ever"
     assert not (whole / f"killed-{who}" / "state-00000012").exists()
     assert subprocess.run([*command, str(killed)], cwd=ROOT, capture_output=True).returncode == 0

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from models.siamese import SiameseBranch
@@ -43,6 +44,10 @@ class Attached:
     transformer: MMDiT
     siamese: SiameseBranch | None
     trainable: Mapping[str, nn.Parameter]
+
+    def renewed(self) -> Attached:
+        """The same after something, such as sharding, has put other parameters in the place of the transformer's."""
+        return replace(self, trainable=_trainable({"transformer": self.transformer}))
 
     def tensors(self, values: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """What is kept in a file, by its names there.
@@ -77,7 +82,12 @@ class Attached:
 
         shutil.copytree(describe(about.checkpoint).folder, folder, ignore=left_out)
         state = {name.removeprefix("transformer."): tensor.detach().cpu() for name, tensor in tensors.items()}
-        self.transformer.save_pretrained(folder / "transformer", state_dict=state, safe_serialization=True)
+        # The transformer's own weights may be others, or spread over processes; diffusers writes no others than a
+        # model's own, whatever it is given.
+        with torch.device("meta"):
+            copy = type(self.transformer).from_config(self.transformer.config)
+        copy.load_state_dict(state, assign=True)
+        copy.save_pretrained(folder / "transformer", safe_serialization=True)
 
 
 def attach(config: AdapterConfig, transformer: MMDiT, siamese: SiameseBranch | None = None) -> Attached:

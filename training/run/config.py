@@ -52,6 +52,9 @@ class StepsConfig(Strict):
         False,
         description="compiles the blocks, once for each bucket: minutes at the first start, faster steps after",
     )
+    shard: bool = Field(
+        False, description="every process holds a part of the weights and of the optimiser's state (FSDP2), not all"
+    )
     device: Literal["auto", "cpu"] = Field("auto", description="auto takes a GPU where there is one")
     workers: int = Field(0, ge=0, description="processes that read samples ahead; 0 reads them in the run's own")
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from training.trainer import EMA, learning_rate
 
 from . import optimizers
 from .config import StepsConfig
+from .shards import Shards, like, whole
 from .stopped import Stopped
 
 
@@ -26,7 +26,7 @@ class Learner:
     Args:
         trainable: by name.
         config: rate and optimiser.
-        accelerator: the processes.
+        shards: whether the weights are spread over the processes.
         remember: whether the weights as they are now will be asked for, see `untrained`.
 
     Raises:
@@ -34,9 +34,9 @@ class Learner:
     """
 
     def __init__(
-        self, trainable: Mapping[str, nn.Parameter], config: StepsConfig, accelerator: Accelerator, remember: bool
+        self, trainable: Mapping[str, nn.Parameter], config: StepsConfig, shards: Shards, remember: bool
     ) -> None:
-        self.config, self.accelerator = config, accelerator
+        self.config, self.shards, self.accelerator = config, shards, shards.accelerator
         self.names, self.weights = list(trainable), list(trainable.values())
         self.optimizer = optimizers.build(self.weights, config)
         self.ema = EMA(config.ema)
@@ -56,7 +56,7 @@ class Learner:
             if weight.grad is None:  # of a part that no sample touched: the same in every process
                 weight.grad = torch.zeros_like(weight)
         tally = self._summed(tally)
-        norm = float(nn.utils.clip_grad_norm_(self.weights, self.config.clip))
+        norm = float(whole(nn.utils.clip_grad_norm_(self.weights, self.config.clip)))
         if norm < float("inf"):
             rate = self.config.lr * learning_rate(number, self.config)
             for group in self.optimizer.param_groups:
@@ -67,22 +67,23 @@ class Learner:
         return norm, tally
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that the next step depends on."""
+        """Every tensor that the next step depends on, whole; all processes have to ask for it together."""
         found = {f"weight/{name}": weight.detach() for name, weight in zip(self.names, self.weights, strict=True)}
         for decay, track in self.ema.tracks.items():
             found |= {f"ema/{decay}/{name}": average for name, average in zip(self.names, track, strict=True)}
+        found = {name: whole(tensor) for name, tensor in found.items()}
         return found | {f"optimizer/{name}": tensor for name, tensor in optimizers.state(self.optimizer).items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `state` gave."""
         with torch.no_grad():
             for name, weight in zip(self.names, self.weights, strict=True):
-                weight.copy_(tensors[f"weight/{name}"])
+                weight.copy_(like(tensors[f"weight/{name}"], weight))
         for decay in self.config.ema:
             if f"ema/{decay}/{self.names[0]}" in tensors:
                 track = [tensors[f"ema/{decay}/{name}"] for name in self.names]
                 self.ema.tracks[str(decay)] = [
-                    average.to(weight.device, copy=True) for average, weight in zip(track, self.weights, strict=True)
+                    like(average, weight) for average, weight in zip(track, self.weights, strict=True)
                 ]
         own = {name.removeprefix("optimizer/"): each for name, each in tensors.items() if name.startswith("optimizer/")}
         optimizers.restore(self.optimizer, own)
@@ -109,21 +110,22 @@ class Learner:
     def untrained(self) -> Iterator[None]:
         """The model is the one that the run began with."""
         assert self._first is not None, "a learner that was not told to remember"
-        now = [weight.data for weight in self.weights]
+        now = [weight.data.clone() for weight in self.weights]
         for weight, first in zip(self.weights, self._first, strict=True):
-            weight.data = first
+            weight.data.copy_(first)  # in place: shards are gathered from where they are
         try:
             yield
         finally:
             for weight, data in zip(self.weights, now, strict=True):
-                weight.data = data
+                weight.data.copy_(data)
 
     def _summed(self, tally: Tensor) -> Tensor:
         """Gradients, in place, and `tally` summed over all processes."""
         if self.accelerator.num_processes == 1:
             return tally
-        grads = [weight.grad for weight in self.weights if weight.grad is not None]
-        flat = torch.cat([tally.to(grads[0].device), *(grad.flatten().float() for grad in grads)])
+        summed = self.shards.on  # by the backward passes
+        grads = [weight.grad for weight in self.weights if weight.grad is not None and not summed]
+        flat = torch.cat([tally.to(self.accelerator.device), *(grad.flatten().float() for grad in grads)])
         try:
             flat = self.accelerator.reduce(flat, "sum")
         except RuntimeError:  # what torch raises where a process is gone

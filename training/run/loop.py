@@ -10,12 +10,14 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from models.adapter.attach import Attached, attach
@@ -37,13 +39,14 @@ from .log import Log
 from .note import check_same, note_of
 from .objective import Objective
 from .result import Result
+from .shards import Shards
 from .sheet import Sheet
 from .speed import Speed
 from .steps import Steps
 from .stopped import Stopped
 from .store import Store, fill
 
-COMPILED = ("lora", "dora", "full")  # kinds whose blocks are nothing but modules; others hang hooks into them
+MODULES = ("lora", "dora", "full")  # kinds whose blocks are nothing but modules; others hang hooks into them
 
 
 def train(config: TuneConfig, data: Dataset, stop_after: int | None = None) -> int:
@@ -68,6 +71,8 @@ def train(config: TuneConfig, data: Dataset, stop_after: int | None = None) -> i
         with Interrupts() as interrupts, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Mismatch dtype")  # torch's, of norms in mixed precision: it does well
             done = run.go(interrupts, stop_after)
+        # A launcher ends all processes when the first one has ended other than well: none does before all are done.
+        accelerator.wait_for_everyone()
         if interrupts.asked:
             raise KeyboardInterrupt
         return 0 if done else 1
@@ -131,15 +136,21 @@ class Run:
             raise Refusal("train", str(error)) from None
         branch = self.attached.siamese if config.train.kind == "siamese" else None
         remember = any(each.prior for each in trained.examples) or bool(config.loss.prior and any(self.store.masks))
-        self.learner = Learner(self.attached.trainable, config.loop, accelerator, remember)
-        self.objective = Objective(transformer, self.learner.untrained, self.description, config.loss, branch)
+        self.shards = Shards(config.loop.shard and ranks > 1, accelerator)
+        if self.shards.on:
+            self.shards.spread(transformer)
+            self.attached = self.attached.renewed()
+        self.learner = Learner(self.attached.trainable, config.loop, self.shards, remember)
+        self.objective = Objective(
+            transformer, self.learner.untrained, self.description, config.loss, branch, self.shards.most
+        )
         self.held_out = None if aside is None else HeldOut(aside, config.held_out)
         self.sheet = None
         if config.samples.prompts:
             folder = config.folder / "samples"
             self.sheet = Sheet(config.samples, size, self.store, self.description, checkpoint.codec, folder)
         self.checkpoints = Checkpoints(config.folder, config.keep.last, self.say)
-        in_bfloat16 = config.loop.precision == "bfloat16"
+        in_bfloat16 = config.loop.precision == "bfloat16" and not self.shards.on
         self.speed = Speed(transformer, in_bfloat16, config.loop.compile, self.say)
         self.steps = Steps(config.loop, self.objective, self.learner, self.checkpoints, self.speed, self.device)
         self.result = Result(config, self.attached, self.description, self.store.texts())
@@ -182,7 +193,8 @@ class Run:
                 recent = []
             self._look()
             keep = self.config.keep
-            if (keep.every and self.step % keep.every == 0) or now - saved > keep.seconds:
+            late = self.shards.most(int(now - saved > keep.seconds))
+            if late or (keep.every and self.step % keep.every == 0):
                 self._save()
                 saved = time.monotonic()
         if not alone:
@@ -194,23 +206,28 @@ class Run:
     # ------------------------------------------------------------ looking at it
 
     def _look(self) -> None:
-        """Held-out loss and a sheet, where it is time for them; by one process, while the others wait at their sum."""
-        if self.log is None:
+        """Held-out loss and a sheet, where it is time for them.
+
+        By one process, while the others wait at their sum, unless it takes all of them to ask the model.
+        """
+        if self.log is None and not self.shards.on:
             return
         step, last = self.step, self.config.loop.steps
         if self.held_out is not None and (step % self.config.held_out.every == 0 or step == last):
             with self.learner.averaged(), self.speed.looking(), self.steps.autocast():
                 found = self.held_out.loss(self.objective, self.device)
-            self.log.write({"step": step, **found})
+            if self.log is not None:
+                self.log.write({"step": step, **found})
             if self.config.keep.best and step and (self.best is None or found["held_out"] < self.best["held_out"]):
                 self.best = {"step": step, "held_out": found["held_out"]}
                 self._save()
         if self.sheet is not None and (step % self.config.samples.every == 0 or step == last):
             half = self.steps.autocast() if self.device.type != "cpu" else nullcontext()
             with self.learner.averaged(), self.speed.looking(), half:
-                path = self.sheet.draw(self.attached.transformer, step)
-            self.log.picture(path, step)
-            self._show()
+                path = self.sheet.draw(self.attached.transformer, step, kept=self.log is not None)
+            if self.log is not None:
+                self.log.picture(path, step)
+            self._show(self.learner.state())
 
     def _write(self, recent: list[dict[str, float]]) -> None:
         """A line of the log: means over steps, samples a second of this process and its like, minutes left."""
@@ -237,6 +254,9 @@ class Run:
     def _tell(self, data: Dataset) -> None:
         """What of the examples this run does with, and without."""
         examples, loss = data.examples, self.config.loss
+        if (count := self.accelerator.num_processes) > 1:
+            part = ", each with its part of the weights" if self.config.loop.shard else ""
+            self.say(f"{count} processes train together{part}")
         if masked := sum(each.mask is not None for each in examples):
             self.say(f"{masked} examples have masks: where they are black the data count {loss.outside:g} and the "
                      f"untrained model's prediction {loss.prior:g}")  # fmt: skip
@@ -266,28 +286,33 @@ class Run:
 
     def _save(self) -> None:
         """Write a checkpoint of this step, where there is none yet."""
-        if self.saved == self.step or not self.accelerator.is_main_process:
+        if self.saved == self.step or not (self.accelerator.is_main_process or self.shards.on):
+            return
+        state, self.saved = self.learner.state(), self.step
+        if not self.accelerator.is_main_process:
             return
         note = {"seconds": self.seconds, "best": self.best, **note_of(self.config, self.store, self.step)}
         best = None if self.best is None or not self.config.keep.best else self.best["step"]
-        self.checkpoints.save(self.step, self.learner.state(), note, best)
-        self.saved = self.step
-        self._show()
+        self.checkpoints.save(self.step, state, note, best)
+        self._show(state)
 
-    def _show(self) -> None:
+    def _show(self, state: Mapping[str, Tensor]) -> None:
         """Write the adapter as it stands, so that it can be tried while the run goes on; checkpoints are too large."""
-        if self.step and self.config.train.kind != "full":
-            self.result.write(self.learner.result(self.learner.state()), self.step)
+        if self.log is not None and self.step and self.config.train.kind != "full":
+            self.result.write(self.learner.result(state), self.step)
 
     def _finish(self) -> None:
         """Write what the run has made, ready to be used, and say where it is."""
+        if self.log is None and not self.shards.on:
+            return
+        state = self.learner.state()
         if self.log is None:
             return
         self.log.close()
         if self.step == 0:
             return
         whole = self.step >= self.config.loop.steps
-        path = self.result.write(self.learner.result(self.learner.state()), self.step)
+        path = self.result.write(self.learner.result(state), self.step)
         self.say(f"{'done' if whole else 'stopped'} at step {self.step}; the {self.result.word} is {path}")
         if self.best is not None and self.config.keep.best and self.best["step"] != self.step:
             try:
@@ -313,6 +338,9 @@ def _check(config: TuneConfig, data: Dataset, description: Description) -> tuple
         raise Refusal(
             "train.kind", "siamese learns from boxes, and no example has any; give them, or train another kind"
         )
-    if config.loop.compile and config.train.kind not in COMPILED:
-        raise Refusal("loop.compile", f"goes with {', '.join(COMPILED)}, not with {config.train.kind}; take it out")
+    for name in ("compile", "shard"):
+        if getattr(config.loop, name) and config.train.kind not in MODULES:
+            raise Refusal(f"loop.{name}", f"goes with {', '.join(MODULES)}, not with {config.train.kind}; take it out")
+    if config.loop.shard and config.loop.optimizer != "adamw":
+        raise Refusal("loop.shard", "goes with the optimizer adamw, whose state can be spread; take that one")
     return size

@@ -13,7 +13,7 @@ from .store import Store
 # What may differ between two starts of a run; that the data are the same is told by their fingerprint.
 FREE: Any = {
     "folder": True, "data": True, "keep": True, "samples": True, "log": True,
-    "held_out": {"every"}, "loop": {"steps", "workers", "device"},
+    "held_out": {"every"}, "loop": {"steps", "workers", "device", "shard"},
 }  # fmt: skip
 
 

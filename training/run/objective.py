@@ -37,6 +37,7 @@ class Objective:
         description: the checkpoint's dialect.
         loss: weights.
         branch: the siamese branch where it is what is trained.
+        most: of this process' number of passes, the most that any makes; the model is asked as often.
     """
 
     def __init__(
@@ -46,16 +47,17 @@ class Objective:
         description: Description,
         loss: LossConfig,
         branch: SiameseBranch | None = None,
+        most: Callable[[int], int] = int,
     ) -> None:
         self.model, self.untrained, self.description = model, untrained, description
-        self.loss, self.branch = loss, branch
+        self.loss, self.branch, self.most = loss, branch, most
 
     def __call__(self, inputs: Inputs) -> Tensor:
         """[B] the loss of each sample."""
         learnt, kept = weights(inputs, self.loss)
         velocity = self.velocity(inputs)
         error = learnt * (velocity - (inputs.noise - inputs.clean)).square().mean(-1)
-        if kept.any():
+        if self.most(int(kept.any())):
             with torch.no_grad(), self.untrained():
                 before = self.velocity(inputs)
             error = error + kept * (velocity - before).square().mean(-1)
@@ -69,7 +71,10 @@ class Objective:
             boxes = () if self.branch is not None else self._token_boxes(inputs, row)
             by_boxes.setdefault(boxes, []).append(row)
         parts, rows = [], []
-        for boxes, those in by_boxes.items():
+        asked = [*by_boxes.items()]
+        # Where others have more plans, the first is asked again, and its answer is not used.
+        asked += asked[:1] * (self.most(len(asked)) - len(asked))
+        for number, (boxes, those) in enumerate(asked):
             told = [inputs.told[row] for row in those]
             context = torch.stack([each.features[: 1 + len(boxes)].flatten(0, 1) for each in told])
             output = self.model(
@@ -79,8 +84,11 @@ class Objective:
                 plan=self._plan(inputs, boxes),
                 siamese=self._layout(inputs),
             )
-            parts.append(output.sample.float())
-            rows += those
+            if number < len(by_boxes):
+                parts.append(output.sample.float())
+                rows += those
+            else:  # its backward pass gathers as the others' do
+                parts[0] = parts[0] + 0 * output.sample.float()
         order = torch.tensor(rows, device=noisy.device).argsort()
         return torch.cat(parts)[order]
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pipelines.refusal import Refusal
 
 from .config import StepsConfig
+from .shards import like, whole
 
 # Where an AdamW of 8 bits may come from, the first that works.
 EIGHT_BIT = (("bitsandbytes.optim", "AdamW8bit"), ("torchao.optim", "AdamW8bit"))
@@ -43,12 +44,13 @@ def state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
             if isinstance(value, dict):  # its tables are shared by all weights, and a checkpoint has each tensor once
                 found |= {f"{index}/{slot}/{name}": each.clone() for name, each in value.items() if each is not None}
             elif value is not None:
-                found[f"{index}/{slot}"] = torch.as_tensor(value)
+                found[f"{index}/{slot}"] = whole(torch.as_tensor(value))
     return found
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put back what `state` gave."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     slots: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():
         index, slot, *inner = name.split("/")
@@ -56,7 +58,7 @@ def restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> Non
         if inner:
             place, slot = place.setdefault(slot, {}), inner[0]
         plain = tensor.dtype == torch.int64 and tensor.ndim == 0  # bitsandbytes counts its steps in Python's numbers
-        place[slot] = int(tensor) if plain else tensor.clone()
+        place[slot] = int(tensor) if plain else like(tensor, weights[int(index)]) if tensor.ndim else tensor.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
 
 

@@ -44,8 +44,8 @@ class Sheet:
         self.config, self.size, self.store = config, size, store
         self.description, self.codec, self.folder = description, codec, folder
 
-    def draw(self, model: Any, step: int) -> Path:
-        """Draw with a model as it is, and write the sheet of a step."""
+    def draw(self, model: Any, step: int, kept: bool = True) -> Path:
+        """Draw with a model as it is, and write the sheet of a step, unless another process does."""
         width, height = self.size
         h, w = self.codec.grid(height, width)
         plan = text_plan(self.description.prompt_tokens, h, w)
@@ -66,13 +66,14 @@ class Sheet:
             with torch.no_grad():
                 frames = to_pixels(self.codec.decode(tokens, height, width))
             rows.append(np.concatenate([picture[0] for picture in frames], axis=1))
-        return self._write(np.concatenate(rows, axis=0), step)
+        path = self.folder / f"step-{step:08d}.png"
+        if kept:
+            self._write(np.concatenate(rows, axis=0), path)
+        return path
 
-    def _write(self, pixels: Any, step: int) -> Path:
+    def _write(self, pixels: Any, path: Path) -> None:
         from PIL import Image
 
-        path = self.folder / f"step-{step:08d}.png"
         self.folder.mkdir(parents=True, exist_ok=True)
         with whole(path) as temporary:
             Image.fromarray(pixels).save(temporary, "PNG")
-        return path
