@@ -47,7 +47,6 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.batch
 	$(BIN)/python -m benchmarks.rows
 	$(BIN)/python -m benchmarks.cluster
-	$(BIN)/python -m benchmarks.dubbing
 
 train: $(STAMP)
 	$(BIN)/diorama train assets/papercut/train.yaml
