@@ -1,4 +1,4 @@
-"""Dubbing: `python -m benchmarks.dubbing`, with a checkpoint that hears. Frames a second, and what a window and a longer clip cost.
+"""Dubbing: `python -m benchmarks.dubbing --model FOLDER`. Frames a second, and what a window and a longer clip cost.
 
 A procedural person is dubbed with another's voice by the checkpoint that is named, in one process that is warm:
 
