@@ -72,7 +72,7 @@ def fastest(engine: Engine, jobs: list[DubbingJob], rounds: int) -> list[tuple[f
 def main() -> None:
     """Print versions, then a row for each window and for each length."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="papercut", help="a checkpoint that hears (default: papercut)")
+    parser.add_argument("--model", required=True, help="a checkpoint that hears: a folder with a speech encoder")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=16)

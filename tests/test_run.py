@@ -139,7 +139,7 @@ class Fixed(Objective):
             yield
             self.trained = True
 
-        self.untrained = untrained
+        self.untrained, self.most = untrained, int
 
     def velocity(self, inputs: Inputs) -> Tensor:
         return self.now if self.trained else self.before

@@ -58,7 +58,10 @@ def restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> Non
         if inner:
             place, slot = place.setdefault(slot, {}), inner[0]
         plain = tensor.dtype == torch.int64 and tensor.ndim == 0  # bitsandbytes counts its steps in Python's numbers
-        place[slot] = int(tensor) if plain else like(tensor, weights[int(index)]) if tensor.ndim else tensor.clone()
+        if plain:
+            place[slot] = int(tensor)
+        else:
+            place[slot] = like(tensor, weights[int(index)]) if tensor.ndim else tensor.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
 
 

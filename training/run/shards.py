@@ -31,8 +31,6 @@ class Shards:
 
     def spread(self, transformer: MMDiT) -> None:
         """Shard a transformer, whose weights are the same in all processes, each block by itself."""
-        if not self.on:
-            return
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard
 
