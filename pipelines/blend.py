@@ -13,6 +13,8 @@ from pipelines.files.media import Pixels
 Floats = NDArray[np.float32]
 
 REACH = 8.0  # pixels over which the correction of a seam fades: half a token
+DIFFERENT = 3.0  # times what an autoencoder misses on average: so much is another picture
+AROUND = 5  # pixels, down and across, whose difference counts
 ROUNDS = 24  # of relaxation; the pyramid gives the slow part, so these only settle the last few pixels
 
 
@@ -39,6 +41,35 @@ def blend(source: Pixels, drawn: Floats, mask: Pixels) -> Pixels:
     share = (mask.astype(np.float32) / 255)[..., None]
     mixed = np.where(mask[..., None] == 255, drawn, source * (1 - share) + drawn * share)
     return np.where(hole[..., None], mixed.round().astype(np.uint8), source)
+
+
+def unchanged(source: Pixels, known: Floats, drawn: Floats, hole: NDArray[np.bool_]) -> Floats:
+    """[H, W, 3] what was drawn, and the source's own pixels where the model drew the same as is there.
+
+    An autoencoder blurs what it did not learn, so skin that nobody meant to change would lose its texture. Drawn is
+    compared with what the autoencoder makes of the source, `known`: within what it itself misses of the source in the
+    hole, on average, the two show the same; from three times that on they do not.
+
+    Args:
+        source: [H, W, 3].
+        known: [H, W, 3] in 0..255, the source encoded and decoded.
+        drawn: [H, W, 3] in 0..255.
+        hole: [H, W] where something was drawn.
+    """
+    if not hole.any():
+        return drawn
+    missed = max(float(_gap(known, source.astype(np.float32))[hole].mean()), 1.0)
+    same = ((DIFFERENT * missed - _gap(drawn, known)) / ((DIFFERENT - 1) * missed)).clip(0, 1)
+    same = (same * same * (3 - 2 * same))[..., None]
+    return drawn * (1 - same) + source * same
+
+
+def _gap(one: Floats, other: Floats) -> Floats:
+    """[H, W] how different two pictures are around a pixel, in levels of the channel that differs most."""
+    import cv2
+
+    gap: Floats = cv2.blur(np.abs(one - other).max(-1).astype(np.float32), (AROUND, AROUND))
+    return gap
 
 
 def _agree(source: Pixels, drawn: Floats, hole: NDArray[np.bool_]) -> Floats:

@@ -34,6 +34,8 @@ from pipelines.voice.region import Rectangle
 from pipelines.voice.shots import Shots, read_shots, speech_tokens
 from pipelines.voice.timeline import Window
 
+MANNER = 2  # of making a window: one that was kept by another manner is not taken again
+
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint, Description
     from pipelines.engine import Work
@@ -249,6 +251,7 @@ def _made_with(checkpoint: Checkpoint, cache: SceneCache | None) -> dict[str, An
         "model": fingerprint(checkpoint.description.folder) if cache else "",
         "device": checkpoint.device.type,
         "dtype": str(checkpoint.transformer.dtype),
+        "manner": MANNER,
         "versions": [versions()["torch"], versions()["diffusers"]],
     }
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,7 @@ from PIL import Image
 
 from models.checkpoint import EMBEDDED
 from models.codec import Codec
-from pipelines.blend import blend, fill
+from pipelines.blend import blend, fill, unchanged
 from pipelines.canvas import Canvas, kept, read_canvas
 from pipelines.cli import main
 from pipelines.engine import Engine, groups
@@ -165,6 +166,24 @@ def test_kept_pixels_come_back_bit_for_bit_whatever_the_mask(
     assert np.array_equal(result[mask == 0], source[mask == 0])
     new = mask == 255
     assert not new.any() or (result[new] != source[new]).mean() > 0.5
+
+
+def test_what_was_drawn_as_it_was_is_the_source_and_what_is_new_is_what_was_drawn() -> None:
+    rng = np.random.default_rng(3)
+    source = rng.integers(110, 140, (64, 64, 3), dtype=np.uint8)
+    blurred = cv2.blur(source, (5, 5)).astype(np.float32)  # an autoencoder that loses all texture
+    drawn = blurred + rng.normal(0, 2, source.shape).astype(np.float32)
+    drawn[24:40, 24:40] = (250, 10, 10)
+    hole = np.zeros((64, 64), bool)
+    hole[8:56, 8:56] = True
+    found = unchanged(source, blurred, drawn, hole)
+    assert np.array_equal(found[26:38, 26:38], drawn[26:38, 26:38]), "what is new stays as it was drawn"
+    around = hole.copy()
+    around[18:46, 18:46] = False
+    assert np.abs(found - source)[around].max() < 1 < np.abs(drawn - source)[around].mean()
+    fine = unchanged(source, source.astype(np.float32), drawn, hole)
+    assert np.array_equal(fine[around], drawn[around]), "one that misses nothing is taken at its word"
+    assert np.array_equal(unchanged(source, blurred, drawn, np.zeros_like(hole)), drawn)
 
 
 @given(st.integers(0, 2**32 - 1))

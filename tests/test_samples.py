@@ -15,6 +15,7 @@ from tests.tiny import tiny_stage
 from training.flow import FlowStage
 from training.forms import CLIP_FRAMES, CLIP_HOME, HOME, Form
 from training.masks import clip_mask, hole, masked_mean, picture_mask
+from training.store import TokenStore
 
 ALL = {name: 1.0 for name in ("picture", "masked", "reference", "video", "scenes", "layout", "layered")}
 BOXES = ((0, 0, 3, 3), (4, 2, 8, 5), (2, 2, 5, 4))
@@ -212,6 +213,16 @@ def test_dropped_tokens_of_a_story_train() -> None:
     made = stage(drop_tokens=0.75)
     made.source.form = lambda step: FORMS[4]  # type: ignore[method-assign]
     assert torch.isfinite(made(made.source(1))["total"])
+
+
+def test_a_store_that_another_process_opens_keeps_what_is_in_it(tmp_path: Path) -> None:
+    first = TokenStore(tmp_path / "tokens" / "a.f16", (4, 3, 2))
+    first.put([2], torch.ones(1, 3, 2))
+    second = TokenStore(tmp_path / "tokens" / "a.f16", (4, 3, 2))
+    kept = second.get([2])
+    assert kept is not None and kept.eq(1).all() and second.get([1, 2]) is None
+    second.put([1], torch.full((1, 3, 2), 2.0))
+    assert first.get([1, 2]) is not None, "both see one file"
 
 
 def test_a_store_changes_no_batch(tmp_path: Path) -> None:

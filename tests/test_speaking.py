@@ -230,7 +230,7 @@ def test_a_store_changes_no_batch(tmp_path: Path) -> None:
         expected, batch = plain.source(step), stored.source(step)
         assert ("clean" in batch) == (step >= 2), "two samples are stored after two steps of one"
         assert torch.allclose(stored.clean(batch), plain.clean(expected), atol=2e-2)
-        for name in ("times", "noise", "ids", "index", "given", "mels", "heard", "haze"):
+        for name in ("times", "noise", "ids", "index", "given", "mels", "track", "heard", "haze"):
             assert torch.equal(batch[name], expected[name])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from models.checkpoint import describe
 from pipelines.refusal import Refusal
@@ -15,6 +16,7 @@ from tests.tiny import LOOP, tiny_stage
 from training.autoencoder import AutoencoderStage
 from training.config import AutoencoderConfig, LoopConfig
 from training.main import read_run, train
+from training.muon import StackedMuon
 from training.trainer import EMA, Trainer, learning_rate
 
 
@@ -132,6 +134,57 @@ def test_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
     assert rates[90] == pytest.approx(0.5) and rates[100] == 0
 
 
+def test_a_run_ends_with_its_minutes_and_its_rate_falls_with_them(tmp_path: Path) -> None:
+    config = loop(steps=1000, warmup=1, decay=0.5, minutes=1.0)
+    trainer = Trainer(tiny_stage(loop=config), config, tmp_path, quiet)
+    trainer.seconds = 30
+    assert trainer.rate == 1 and not trainer.finished
+    trainer.seconds = 45
+    assert trainer.rate == pytest.approx(0.5)
+    trainer.step = 900
+    assert trainer.rate == pytest.approx(0.2), "fewer steps are left than minutes"
+    trainer.seconds = 60
+    assert trainer.rate == 0 and trainer.finished
+
+    config = loop(steps=1000, minutes=1e-6)
+    trainer = Trainer(tiny_stage(loop=config), config, tmp_path / "short", quiet)
+    trainer.run()
+    assert trainer.step == 1 and trainer.finished
+    again = Trainer(tiny_stage(loop=config), config, tmp_path / "short", quiet)
+    again.run()
+    assert again.step == 1 and again.finished, "what is over does not go on"
+
+
+def test_muon_in_stacks_steps_as_torch_does() -> None:
+    torch.manual_seed(0)
+    shapes = ((24, 24), (24, 24), (48, 24), (24, 48), (24, 24), (48, 24))
+    ours = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [torch.nn.Parameter(one.detach().clone()) for one in ours]
+    options = {"lr": 1e-2, "weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
+    stacked, single = StackedMuon(ours, **options), torch.optim.Muon(theirs, **options)
+    for step in range(5):
+        before = [one.detach().clone() for one in theirs]
+        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            one.grad = other.grad = None if (step, number) == (2, 1) else torch.randn_like(one)
+        stacked.step()
+        single.step()
+        for one, other, old in zip(ours, theirs, before, strict=True):
+            moved = (other - old).norm()
+            assert (one - other).norm() <= 0.02 * moved, "kernels may round a stack of products otherwise"
+            assert bool(moved) == (other.grad is not None)
+    assert stacked.state_dict()["state"].keys() == single.state_dict()["state"].keys()
+
+
+def test_an_autoencoder_learns_faces_for_a_share_of_its_batches() -> None:
+    mixed, scenes = autoencoder(loop()), autoencoder(loop())
+    mixed.config = mixed.config.model_copy(update={"faces": 0.5})
+    same = [torch.equal(mixed.source(step)["pixels"], scenes.source(step)["pixels"]) for step in range(24)]
+    assert 6 < sum(same) < 18, "the batches that show no faces are those of a run without them"
+    people = mixed.source(same.index(False))["pixels"]
+    assert people.shape[1] == 4 and (people[:, 3] == 1).all() and people[:, :3].std() > 0.05
+    assert torch.equal(people, mixed.source(same.index(False))["pixels"]), "a batch is a function of the step"
+
+
 TINY_RUN = """
 seed: 3
 folder: {folder}
@@ -164,6 +217,13 @@ def test_a_run_file_becomes_a_checkpoint_and_another_run_starts_from_it(tmp_path
     assert not (tmp_path / "second" / "autoencoder").exists(), "the autoencoder is kept"
     vae = "vae/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "second-checkpoint" / vae).read_bytes() == (tmp_path / "first-checkpoint" / vae).read_bytes()
+    third = write_run(tmp_path, "third", f"start_from: {tmp_path / 'first-checkpoint'}")
+    more = "latent_channels: 4\n  further: true\n  faces: 0.5"
+    third.write_text(third.read_text().replace("latent_channels: 4", more))
+    assert train(third) == 0
+    weights = [load_file(tmp_path / f"{name}-checkpoint" / vae) for name in ("first", "third")]
+    moved = max(float((weights[1][name].float() - one.float()).abs().max()) for name, one in weights[0].items())
+    assert (tmp_path / "third" / "autoencoder").exists() and 0 < moved < 1, "trained on, from where it stood"
 
 
 @pytest.mark.parametrize(

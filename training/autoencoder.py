@@ -15,7 +15,9 @@ from torch import Tensor
 
 from .chance import generator
 from .config import AutoencoderConfig
+from .face import draw
 from .papercut import COLOURS, SHAPES, Scene, World, render
+from .portrait import Cast
 from .trainer import Stage
 
 
@@ -34,6 +36,8 @@ def build_autoencoder(config: AutoencoderConfig) -> AutoencoderKLFlux2:
     )
 
 
+FACE_SIZES = ((96, 96), (96, 96), (96, 96), (128, 128), (96, 128), (128, 96), (64, 64))
+FRAMES = 3  # of each person
 SIZES = ((128, 128), (64, 64), (192, 192), (96, 160), (160, 96), (128, 192), (80, 64), (192, 128))
 
 
@@ -82,6 +86,8 @@ class AutoencoderStage(Stage):
 
     def pixels(self, step: int) -> Tensor:
         """[B, 4, H, W] premultiplied RGBA in 0..1, about a third of it clear layers."""
+        if random.Random(f"{self.seed} faces {step}").random() < self.config.faces:
+            return self.people(step)
         rng = random.Random((self.seed << 40) + step)
         whole = step % 4 == 3
         height, width = rng.choice(SIZES) if whole else (128, 128)
@@ -99,9 +105,23 @@ class AutoencoderStage(Stage):
                 crops.append(_crop(rng, source, scene))
         return torch.stack(crops)
 
+    def people(self, step: int, split: str = "train") -> Tensor:
+        """[B, 4, H, W] opaque frames of people with their mouths and eyes at any time, a few of each person."""
+        rng = random.Random(f"{self.seed} people {step}")
+        height, width = rng.choice(FACE_SIZES)
+        count = max(1, round(self.config.loop.batch * 64 * 64 / (height * width)))
+        frames = []
+        for number in range(-(-count // FRAMES)):
+            portrait = Cast(self.seed, split).portrait(step * 4096 + number)
+            times = [rng.uniform(0, 60) for _ in range(FRAMES)]
+            mouths = [[rng.random() * rng.randint(0, 1), rng.random(), rng.random()] for _ in range(FRAMES)]
+            frames.append(draw(portrait, times, mouths, height, width))
+        pictures = torch.cat(frames)[:count]
+        return torch.cat([pictures, torch.ones_like(pictures[:, :1])], 1)
+
     @torch.no_grad()
     def report(self, step: int, folder: Path) -> dict[str, float]:
-        """PSNR on flat pictures and on layers that training never sees; a sheet of both."""
+        """PSNR on flat pictures, layers and people that training never sees; a sheet of the first two."""
         from PIL import Image
 
         world = World(seed=self.seed + 1, split="any", colours=tuple(COLOURS), shapes=SHAPES)
@@ -117,6 +137,10 @@ class AutoencoderStage(Stage):
             scores[f"latent_std_{name}"] = round(float(latent.float().std()), 3)
             rows = torch.cat([target[:8, :3], output[:8, :3]])
             sheets.append(rows.reshape(2, 8, 3, 128, 128).permute(0, 3, 1, 4, 2).reshape(256, 1024, 3))
+        people = self.people(0, "unseen").to(device)
+        output = self.vae.decode(self.vae.encode(people * 2 - 1).latent_dist.mode()).sample.float()
+        output = (output / 2 + 0.5).clamp(0, 1)
+        scores["psnr_people"] = round(float(-10 * torch.log10(F.mse_loss(output, people))), 2)
         sheet = (torch.cat(sheets) * 255).round().byte().numpy()
         Image.fromarray(sheet).save(folder / f"sheet-{step:06d}.png")
         return scores

@@ -17,6 +17,9 @@ class LoopConfig(Strict):
     """The loop of one stage."""
 
     steps: int = Field(gt=0)
+    minutes: float | None = Field(
+        None, gt=0, description="after which the run is over, whatever steps are left; the rate falls with them"
+    )
     batch: int = Field(gt=0, description="samples a step")
     lr: float = Field(1e-3, gt=0)
     beta2: float = 0.99

@@ -77,7 +77,7 @@ def train(path: Path | str, *, device: str = "auto", stop_after: int | None = No
     trainer = Trainer(stage, run.transformer.loop, run.folder / "transformer")
     vae.to(trainer.accelerator.device)
     trainer.run(stop_after)
-    if trainer.step < run.transformer.loop.steps:
+    if not trainer.finished:
         return 1
     trainer.ema.swap(trainer.weights, run.export_ema or run.transformer.loop.ema[0])
     warp = None
@@ -92,17 +92,21 @@ def train(path: Path | str, *, device: str = "auto", stop_after: int | None = No
 
 def _autoencoder(run: RunConfig, stop_after: int | None) -> AutoencoderKLFlux2 | None:
     """The autoencoder in the precision it will be stored in; None where its training was stopped."""
-    done = run.folder / "vae"
+    done = before = run.folder / "vae"
     if run.start_from:
         try:
-            done = describe(run.start_from).folder / "vae"
+            before = describe(run.start_from).folder / "vae"
         except CheckpointError as error:
             raise Refusal("start_from", str(error)) from None
+    if run.start_from and not run.autoencoder.further:
+        done = before
     elif not (done / "config.json").exists():
         stage = AutoencoderStage(run.autoencoder, run.seed)
+        if run.start_from:
+            stage.vae.load_state_dict(_frozen(before).state_dict())
         trainer = Trainer(stage, run.autoencoder.loop, run.folder / "autoencoder")
         trainer.run(stop_after)
-        if trainer.step < run.autoencoder.loop.steps:
+        if not trainer.finished:
             return None
         trainer.ema.swap(trainer.weights, run.autoencoder.loop.ema[0])
         # Latents must be those of the stored bfloat16 weights, so rounding comes before calibration.
@@ -122,7 +126,7 @@ def _warp(run: RunConfig, config: WarpConfig, stage: FlowStage, stop_after: int 
     warping = WarpStage(config, stored, run.seed)
     trainer = Trainer(warping, config.loop, run.folder / "warp")
     trainer.run(stop_after)
-    if trainer.step < config.loop.steps:
+    if not trainer.finished:
         return None
     trainer.ema.swap(trainer.weights, config.loop.ema[0])
     return warping.warp.cpu()

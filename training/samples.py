@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from .papercut import Scene, Thing, World, frames_of, render
 from .portrait import Portrait
 from .store import TokenStore, fingerprint
 
+MOUTH = 3  # numbers that hold a mouth: opening, width and roundness
 STORED_LABELS = ("picture", "video", "layout", "layered")  # of the others labels are drawn anew, which is cheap
 
 
@@ -80,7 +81,7 @@ class Samples:
         # Where a picture is given in part, the given part tells where things are: every other one is of no usual place.
         self.anywhere = replace(world, placement="anywhere")
         self.names = (*world.colours, *world.shapes)
-        self.stores: dict[Form, TokenStore] = {}
+        self.stores: dict[tuple[Form, str], TokenStore] = {}
         self.accelerators = config.chosen
         self.labelled = any(one.labelled for one in self.accelerators)
 
@@ -145,8 +146,7 @@ class Samples:
             told = torch.tensor([[bool(caption) for caption in sample.captions[1:]] for sample in samples])
             batch["present"] = told
         if form.speech:
-            batch["mels"] = speaking.heard(_takes(samples))
-            batch["track"] = speaking.mouths(_takes(samples))
+            batch["mels"], batch["track"] = self.sounds(samples, form, indices)
             batch["heard"] = torch.tensor([sample.heard for sample in samples])
             batch["haze"] = speaking.haze(_takes(samples), form, chance)
         return batch
@@ -167,20 +167,35 @@ class Samples:
         """The accelerators that act in a step."""
         return tuple(one for one in self.accelerators if one.on(step, self.config.loop.steps))
 
-    def store(self, form: Form) -> TokenStore | None:
-        """The store of a form, where the run keeps one."""
+    def store(self, form: Form, what: Literal["shown", "heard"] = "shown") -> TokenStore | None:
+        """The store of what samples of a form show or let hear, where the run keeps one."""
         if not (self.config.pool and self.scratch and form.home) or form.own_boxes:
             return None
-        if form not in self.stores:
-            labels = len(self.names) if self.labelled and form.task in STORED_LABELS else 0
-            shape = (self.config.pool, form.tokens, self.channels + labels)
-            more = ("masks",) if form.task in ("masked", "reference") else ()
+        if (form, what) not in self.stores:
+            more: tuple[str, ...] = ("masks",) if form.task in ("masked", "reference") else ()
             more = speaking.DRAWN_BY if form.task in SPOKEN else more
-            without = "" if labels or form.task not in STORED_LABELS else "-unlabelled"
+            labels = len(self.names) if self.labelled and form.task in STORED_LABELS else 0
+            rows, told = (form.tokens, self.channels + labels), ""
+            if what == "heard":
+                rows, told = (form.frames, speaking.BANDS * speaking.COLUMNS + MOUTH), "-heard"
+            elif form.task in STORED_LABELS and not labels:
+                told = "-unlabelled"
             drawn = fingerprint(self.world, *more)
-            name = f"{form.task}-{len(form.lengths)}-{drawn}-{self.config.pool}{without}.f16"
-            self.stores[form] = TokenStore(self.scratch / "tokens" / name, shape)
-        return self.stores[form]
+            name = f"{form.task}-{len(form.lengths)}-{drawn}-{self.config.pool}{told}.f16"
+            self.stores[form, what] = TokenStore(self.scratch / "tokens" / name, (self.config.pool, *rows))
+        return self.stores[form, what]
+
+    def sounds(self, samples: Sequence[Sample], form: Form, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """[B, F, M, K] what is heard and [B, F, 3] how it holds mouths, from a store where the run keeps one."""
+        shape, store = (speaking.BANDS, speaking.COLUMNS), self.store(form, "heard")
+        kept = store.get(indices) if store else None
+        if kept is None:
+            takes = _takes(samples)
+            # As a store gives it back.
+            kept = torch.cat([speaking.heard(takes).flatten(2), speaking.mouths(takes)], 2).half().float()
+            if store:
+                store.put(indices, kept)
+        return kept[..., :-MOUTH].unflatten(2, shape), kept[..., -MOUTH:]
 
     # ------------------------------------------------------------ what a sample is
 

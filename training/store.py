@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,9 @@ class TokenStore:
 
     def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows = np.memmap(path, np.float16, "r+" if path.exists() else "w+", shape=shape)
+        with path.open("ab") as file:  # several processes may come at once: none may empty what another has begun
+            file.truncate(2 * math.prod(shape))
+        self.rows = np.memmap(path, np.float16, "r+", shape=shape)
 
     def get(self, indices: Sequence[int]) -> Tensor | None:
         """[B, N, C + labels] in float32; None when one of them is not there."""

@@ -24,6 +24,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .config import LoopConfig
+from .muon import StackedMuon
+
+AHEAD = 8  # batches that each worker draws ahead
 
 
 class Stage(nn.Module):
@@ -110,7 +113,7 @@ class Trainer:
         ]
         if matrices:
             self.optimizers.append(
-                torch.optim.Muon(
+                StackedMuon(
                     [flat for _, flat in self.flat], lr=config.lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
                 )
             )
@@ -170,6 +173,21 @@ class Trainer:
 
     # ------------------------------------------------------------ loop
 
+    @property
+    def rate(self) -> float:
+        """Factor of the learning rate, 0..1: that of the steps, or of the minutes where fewer of these are left."""
+        factor, minutes = learning_rate(self.step, self.config), self.config.minutes
+        if minutes is None:
+            return factor
+        left = (1 - self.seconds / (60 * minutes)) / max(1e-9, self.config.decay)
+        return min(factor, max(0.0, left))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run's steps are done, or its minutes gone."""
+        minutes = self.config.minutes
+        return self.step >= self.config.steps or (minutes is not None and self.seconds >= 60 * minutes)
+
     def run(self, stop_after: int | None = None) -> None:
         """Train to the last step, or `stop_after` further steps. Ctrl-C saves and returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -178,8 +196,13 @@ class Trainer:
         last = self.config.steps if stop_after is None else min(self.config.steps, self.step + stop_after)
         saved = logged = time.monotonic()
         recent: list[dict[str, float]] = []
+        workers = self.config.workers
         batches = DataLoader(
-            Batches(self.stage.source, self.step, last), batch_size=None, num_workers=self.config.workers
+            Batches(self.stage.source, self.step, last if not self.finished else self.step),
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=AHEAD if workers else None,
+            pin_memory=self.accelerator.device.type == "cuda",
         )
         began = time.monotonic()
         try:
@@ -187,7 +210,7 @@ class Trainer:
                 recent.append(self.one_step(batch))
                 now = time.monotonic()
                 self.seconds += now - began
-                if now - logged > self.config.log_seconds or self.step == last:
+                if now - logged > self.config.log_seconds or self.step == last or self.finished:
                     self.log(recent)
                     recent, logged = [], now
                 if self.config.report_every and self.step % self.config.report_every == 0:
@@ -195,6 +218,8 @@ class Trainer:
                 if time.monotonic() - saved > self.config.save_seconds:
                     self.save()
                     saved = time.monotonic()
+                if self.finished:
+                    break
                 began = time.monotonic()
         except KeyboardInterrupt:
             self.say(f"{self.stage.name}: stopped at step {self.step}, saved")
@@ -206,7 +231,7 @@ class Trainer:
             name: value.to(self.accelerator.device, non_blocking=True) if isinstance(value, Tensor) else value
             for name, value in batch.items()
         }
-        factor = learning_rate(self.step, self.config)
+        factor = self.rate
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.config.lr * factor
@@ -223,7 +248,9 @@ class Trainer:
             weight.grad = None
         self.step += 1
         self.ema.update([p.data for p in self.weights], self.step)
-        values = {name: float(loss.detach()) for name, loss in losses.items()} | {"norm": float(norm)}
+        # In one piece: every number that is fetched by itself waits for the GPU once more.
+        numbers = torch.stack([*(loss.detach().float() for loss in losses.values()), norm.float()]).tolist()
+        values = dict(zip((*losses, "norm"), numbers, strict=True))
         if not math.isfinite(values["total"]):
             raise FloatingPointError(
                 f"{self.stage.name}: the loss is {values['total']} at step {self.step}; the last checkpoint stays"
@@ -251,10 +278,12 @@ class Trainer:
         mean = {name: sum(values) / len(values) for name, values in columns.items()}
         rate = self.step / max(self.seconds, 1e-9)
         left = (self.config.steps - self.step) / max(rate, 1e-9)
+        if self.config.minutes is not None:
+            left = min(left, 60 * self.config.minutes - self.seconds)
         row: dict[str, Any] = {
             "step": self.step,
             "seconds": round(self.seconds),
-            "lr": learning_rate(self.step, self.config),
+            "lr": self.rate,
         }
         row |= {name: round(value, 5) for name, value in mean.items()}
         row |= {"samples_per_second": round(rate * self.config.batch, 1), "minutes_left": round(left / 60, 1)}

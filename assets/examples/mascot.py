@@ -27,7 +27,7 @@ from training.scene import COLOURS, CORE_COLOURS, CORE_SHAPES, HELD_OUT_PAIRS, R
 
 NAME, BODY, EYES = "pim", "pink", "white"
 SIZES = {"small": 0.15, "medium": 0.2, "large": 0.28}  # half its height
-SIDE, OLD = 128, 80
+SIDE, OLD = 128, 200
 GROUNDS = (*CORE_COLOURS, *SCENERY)
 SIDES = {  # where the first of two stands, and where the second
     "left of": ((0.28, 0.5), (0.76, 0.5)),
@@ -108,17 +108,20 @@ def silhouette(thing: Thing, xs: Tensor, ys: Tensor, cuts: Sequence[Cut] = OUTLI
 
 
 def twenty() -> list[Scene]:
-    """The twenty: twelve of a pim alone, eight beside something, all a little off the middle of where they stand."""
+    """The twenty: twelve of a pim alone, eight beside something, all a little off the middle of where they stand.
+
+    Each of the world's grounds is there: with six of them, pims on the others came out in the ground's colour.
+    """
     alone = [
-        ("blue", "medium"), ("yellow", "medium"), ("white", "medium"), ("green", "medium"), ("meadow", "medium"),
-        ("sea", "medium"), ("blue", "small"), ("yellow", "small"), ("meadow", "small"), ("white", "large"),
-        ("green", "large"), ("sea", "large"),
+        ("blue", "medium"), ("red", "medium"), ("night", "medium"), ("orange", "large"), ("black", "medium"),
+        ("purple", "small"), ("white", "large"), ("green", "small"), ("yellow", "medium"), ("meadow", "small"),
+        ("sea", "large"), ("night", "large"),
     ]  # fmt: skip
     together = [
         ("left of", ("red", "circle"), "white", True), ("right of", ("blue", "square"), "yellow", True),
-        ("above", ("yellow", "star"), "blue", True), ("below", ("green", "heart"), "white", True),
+        ("above", ("yellow", "star"), "red", True), ("below", ("green", "heart"), "orange", True),
         ("left of", ("white", "square"), "green", False), ("right of", ("orange", "circle"), "blue", False),
-        ("above", ("purple", "ring"), "meadow", False), ("below", ("red", "triangle"), "sea", False),
+        ("above", ("purple", "ring"), "black", False), ("below", ("red", "triangle"), "purple", False),
     ]  # fmt: skip
     chance = random.Random(20)
     return [_moved(chance, scene) for scene in (*(pim(*each) for each in alone), *(beside(*each) for each in together))]
@@ -127,7 +130,7 @@ def twenty() -> list[Scene]:
 def new(count: int = 50) -> list[Scene]:
     """Scenes whose captions none of the twenty has: two in five of a pim alone, the others beside something.
 
-    Five of the eleven grounds are in none of the twenty, and neither is any of the things beside.
+    Every ground is in one of the twenty, and none of the things beside is.
     """
     chance, seen = random.Random(50), {scene.caption for scene in twenty()}
     shown = {thing.pair for scene in twenty() for thing in scene.things}

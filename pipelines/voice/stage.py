@@ -4,6 +4,8 @@
     warp       a mouth is moved out of the references, and stands in the frame
     refine     denoising from there makes it whole; without a warp it starts from noise alone
 
+What the model then drew as it was stays the source's, to the pixel (`pipelines/blend.py`).
+
 Shape suffixes: B jobs (always 1), F frames of a window, R references, G speech tokens of a frame, X their width, N
 tokens, C numbers in a token, H and W pixels of the view.
 """
@@ -22,7 +24,7 @@ from torch import Tensor
 
 from models.checkpoint import CheckpointError, _check_weights
 from models.speech import Speech, Wave, load_speech
-from pipelines.blend import blend, fill
+from pipelines.blend import blend, fill, unchanged
 from pipelines.dubbing import plain, plan_of
 from pipelines.files.media import Pixels
 from pipelines.refusal import Refusal
@@ -166,12 +168,20 @@ class Stage:
             begin=begin,
             start=1.0 if begin is None else WARP_START,
         )[0, : frames * h * w]
-        drawn = self._decode(tokens.unflatten(0, (frames, h * w))[window.before :])
-        finished = [
-            met(frame, new, mask)
-            for frame, new, mask in zip(given.frames[window.before :], drawn, masks[window.before :], strict=True)
-        ]
+        drawn, masks = self._decode(tokens.unflatten(0, (frames, h * w))[window.before :]), masks[window.before :]
+        source = given.frames[window.before :]
+        if job.region == "mouth":  # a portrait's source is another moment
+            drawn = self._settled(source, drawn, masks)
+        finished = [met(frame, new, mask) for frame, new, mask in zip(source, drawn, masks, strict=True)]
         return Stored(np.stack(finished), self._last(tokens))
+
+    def _settled(self, source: Pixels, drawn: Any, masks: Sequence[Pixels | None]) -> Any:
+        """[F, H, W, 3] what was drawn, with the source's own pixels where nothing was changed."""
+        known = self._decode(self._encode(source))
+        return [
+            new if mask is None else unchanged(frame, there, new, mask > 0)
+            for frame, there, new, mask in zip(source, known, drawn, masks, strict=True)
+        ]
 
     def _less(self, speech: Tensor) -> Tensor:
         """What the half without its words hears: nothing where speech has a scale of its own, else the speech."""
