@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -375,6 +377,32 @@ def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before(
     assert not list(folder.glob(".diorama-*"))
     monkeypatch.undo()
     assert train(path) == 0
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_really_full_stops_the_run_and_leaves_the_checkpoint_before(tmp_path: Path, tiny: Path) -> None:
+    """On a file system of eight megabytes, filled to its last byte before the third checkpoint."""
+    path, folder = run_file(tmp_path, tiny, keep={"every": 1}), tmp_path / "run"
+    folder.mkdir()
+    alone = ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = f"mount -t tmpfs -o size=8m none '{folder}'"
+    try:
+        subprocess.run([*alone, "sh", "-c", mount], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this machine lets nobody mount a file system of its own")
+    words = [sys.executable, "-m", "tests.fulltrain", str(path), str(folder)]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [*alone, "sh", "-c", f'{mount} && exec "$@"', "sh", *words],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "1 state-00000001 state-00000002 0", done.stdout
+    told = [line for line in done.stderr.splitlines() if line.startswith("diorama: ")]
+    assert len(told) == 1 and "the disk is full" in told[0] and "step 2 is whole" in told[0], done.stderr
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -73,6 +73,18 @@ def test_kinds_that_hang_hooks_into_blocks_are_not_compiled(
     assert "loop.compile: goes with lora, dora, full, not with soft_prompt" in capsys.readouterr().err
 
 
+def test_small_batches_at_the_end_of_an_epoch_are_not_compiled_for(tmp_path: Path, tiny: Path) -> None:
+    path = run_file(tmp_path, tiny, loop=LOOP | {"batch": 4, "accumulate": 1, "compile": True})
+    run = started(path)  # six pictures: four, and then two
+    batches = Batches(run.store, run.config.loss, 1, 0, 4)
+    found = [batches[step] for step in range(4)]
+    assert sorted((len(one.clean), one.full) for one in found) == [(2, False), (2, False), (4, True), (4, True)]  # type: ignore[union-attr]
+    for full, stance in ((True, "default"), (False, "force_eager")):
+        with run.speed.training(full):
+            assert torch._dynamo.eval_frame._stance.stance == (stance if run.speed.compiled else "default")
+    assert torch._dynamo.eval_frame._stance.stance == "default"
+
+
 @pytest.mark.slow
 def test_a_compiled_run_goes_on_exactly_and_does_what_a_plain_one_does(tmp_path: Path, tiny: Path) -> None:
     for number in range(6):  # two buckets: the code of one must not depend on which of the two came first

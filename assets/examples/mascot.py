@@ -27,7 +27,7 @@ from training.scene import COLOURS, CORE_COLOURS, CORE_SHAPES, HELD_OUT_PAIRS, R
 
 NAME, BODY, EYES = "pim", "pink", "white"
 SIZES = {"small": 0.15, "medium": 0.2, "large": 0.28}  # half its height
-SIDE, OLD = 128, 200
+SIDE, OLD = 128, 96
 GROUNDS = (*CORE_COLOURS, *SCENERY)
 SIDES = {  # where the first of two stands, and where the second
     "left of": ((0.28, 0.5), (0.76, 0.5)),

@@ -57,6 +57,7 @@ class Inputs:
         learnt: [B, N] how much of each token is learnt; None for all of them wholly.
         prior: [B] whether the target is what the untrained model predicts.
         told: of each sample.
+        full: whether it has all the samples that a batch of its bucket has; the last one of an epoch may have fewer.
     """
 
     bucket: Bucket
@@ -67,6 +68,7 @@ class Inputs:
     learnt: Tensor | None
     prior: Tensor
     told: tuple[Told, ...]
+    full: bool = True
 
     def to(self, device: torch.device) -> Inputs:
         """The same on a device."""
@@ -116,9 +118,10 @@ class Batches(torch.utils.data.Dataset[Inputs | Stopped]):
         # As `share` chooses: every so many of the samples, and one again where they do not go round.
         places = [*range(self.rank, counts[turn], self.ranks), self.rank % counts[turn]][: len(mine.items)]
         before = sum(counts[:turn])
-        return gathered(
+        found = gathered(
             self.store, mine.items, [drawn[before + place] for place in places], [i.weight / whole for i in mine.items]
         )
+        return replace(found, full=counts[turn] == order.size(found.bucket))
 
 
 def gathered(store: Store, items: Sequence[Item], at: Sequence[float], shares: Sequence[float]) -> Inputs:

@@ -3,13 +3,14 @@
 Frozen weights of linear layers are kept in bfloat16 beside those in float32, where autocast would make that copy again
 in each pass: the numbers are the same. Compiled blocks fuse all that is between the matrices. A block is compiled for
 each shape by itself and never for shapes in general: what a shape's code is must not depend on which shapes came
-before, or a run that was stopped would go on with other code than one that was not.
+before, or a run that was stopped would go on with other code than one that was not. The last batches of epochs, which
+may have any number of samples, are not compiled for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -45,11 +46,12 @@ class Speed:
                 block.compile(dynamic=False)
 
     @contextmanager
-    def training(self) -> Iterator[None]:
-        """Around a forward and a backward pass of the training."""
+    def training(self, full: bool = True) -> Iterator[None]:
+        """Around a forward and a backward pass of the training; batches that are not `full` have too many sizes."""
         self._exchange()
         try:
-            yield
+            with nullcontext() if full else self.looking():
+                yield
         finally:
             self._exchange()
 

@@ -63,7 +63,7 @@ class Steps:
             if isinstance(found, Stopped):
                 raise found
             inputs = found.to(self.device)
-            with self.speed.training():
+            with self.speed.training(inputs.full):
                 with self.autocast():
                     losses = self.objective(inputs)
                     loss = (losses * inputs.shares).sum()
