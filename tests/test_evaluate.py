@@ -14,6 +14,7 @@ from pipelines.estimate import Rendered
 from pipelines.files.media import read_clip as read_video
 from pipelines.files.media import read_picture
 from pipelines.job import Job, ScenesJob, TextJob
+from training.evaluate import main
 from training.evaluate_clips import evaluate_extensions, evaluate_scenes, evaluate_video
 from training.evaluate_masked import GREY, KINDS, Case, Kind, evaluate_masked, masked_cases, seam
 from training.papercut import World
@@ -208,3 +209,23 @@ def test_frames_are_shown_in_rows() -> None:
     picture = tiled(frames)
     assert picture.shape == (2 * 5, 3 * 7, 3)
     assert picture[0, 0, 0] == 0 and picture[0, 7, 0] == 10 and picture[5, 0, 0] == 30 and picture[9, 20, 0] == 255
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_parts_in_processes_print_what_one_process_prints(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = [str(tiny), "--task", "video", "scenes", "--count", "1", "--steps", "1"]
+    main(words)
+    together = capfd.readouterr().out
+    names = ["single, autoencoder alone", "single", "company, autoencoder alone", "company", "three scenes"]
+    assert [line.split(":")[0] for line in together.splitlines()] == names
+    main([*words, "--processes", "2"])
+    assert capfd.readouterr().out == together
+    main([*words, "--part", "three scenes"])
+    assert capfd.readouterr().out == together.splitlines(keepends=True)[-1]
+    with pytest.raises(SystemExit):
+        main([*words, "--part", "no such"])
+    assert "no part of video scenes is called 'no such'" in capfd.readouterr().err
+    with pytest.raises(SystemExit, match="three scenes: "):
+        main([str(tiny / "absent"), "--task", "scenes", "--count", "1", "--processes", "2"])

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,13 +26,15 @@ from torch import Tensor
 from models.checkpoint import describe
 from training.evaluate_clips import evaluate_autoencoder, evaluate_extensions, evaluate_scenes, evaluate_video
 from training.evaluate_dubbing import DUBBED, dubbing_cases, espeak, evaluate_dubbing, portrait_cases
+from training.evaluate_dubbing import Kind as Dub
 from training.evaluate_layered import KINDS as STACKS
+from training.evaluate_layered import Kind as Stack
 from training.evaluate_layered import evaluate_autoencoder as layers_through_autoencoder
 from training.evaluate_layered import evaluate_layered, layered_cases
 from training.evaluate_layout import KINDS as LAYOUTS
 from training.evaluate_layout import MECHANISMS, evaluate_layout, layout_cases
 from training.evaluate_layout import evaluate_autoencoder as layouts_through_autoencoder
-from training.evaluate_masked import KINDS, evaluate_masked, masked_cases
+from training.evaluate_masked import KINDS, Kind, evaluate_masked, masked_cases
 from training.judging import ATTRIBUTES, judge
 from training.papercut import TWO, World, render
 from training.parser import read
@@ -48,7 +54,8 @@ CLIPS = (
     "dubbing",
     "portrait",
 )  # tasks that are scored on clips, the masked one in part
-PLACEMENTS: tuple[Literal["canonical", "anywhere"], ...] = ("canonical", "anywhere")
+Placement = Literal["canonical", "anywhere"]
+PLACEMENTS: tuple[Placement, ...] = ("canonical", "anywhere")
 EXTENSIONS = 5
 
 
@@ -108,75 +115,110 @@ def reconstruction(checkpoint: str, count: int = 64) -> dict[str, float]:
     return found
 
 
-# ---------------------------------------------------------------- the command
+# ---------------------------------------------------------------- the parts of each task
+
+Part = tuple[str, Callable[[], Scores]]  # what it is called, and what scores it
 
 
-def _pictures(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
-    draw = drawer(settings)
-    for split in ("unseen", "pairs"):
+def _pictures(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
+    def score(split: str, settings: Settings) -> Scores:
         world = World(options.world_seed, TWO, split=split)
         scenes = [world.scene(i, settings.aspect) for i in range(options.count)]
-        yield split, evaluate(draw, scenes, batch=20)
+        return evaluate(drawer(settings), scenes, batch=20)
+
+    for number, split in enumerate(("unseen", "pairs")):
+        yield split, partial(score, split, replace(settings, seed=settings.seed + number * options.count))
 
 
-def _clips(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+def _clips(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
     """Single subjects alone, as the caption "a red star spins in a meadow" tells of; then clips with company."""
-    world = World(options.world_seed, split="unseen", placement="canonical")
-    drawn = [world.clip(i, settings.aspect) for i in range(12 * options.count)]
+
+    def clips(things: int, count: int) -> list[Scene]:
+        world = World(options.world_seed, split="unseen", placement="canonical")
+        drawn = (world.clip(i, settings.aspect) for i in range(12 * options.count))
+        return [scene for scene in drawn if len(scene.things) == things][:count]
+
     for name, things, count in (("single", 1, options.count), ("company", 2, options.count // 4)):
-        clips = [scene for scene in drawn if len(scene.things) == things][:count]
-        yield f"{name}, autoencoder alone", evaluate_autoencoder(settings.model, clips, settings)
-        yield name, evaluate_video(through_engine(), clips, settings)
+        some = partial(clips, things, count)
+        yield f"{name}, autoencoder alone", lambda some=some: evaluate_autoencoder(settings.model, some(), settings)
+        yield name, lambda some=some: evaluate_video(through_engine(), some(), settings)
 
 
-def _stories(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
-    world = World(options.world_seed, split="unseen", placement="canonical")
-    stories = [world.story(i, 3, settings.aspect) for i in range(options.count)]
-    yield "three scenes", evaluate_scenes(through_engine(), stories, settings)
+def _stories(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
+    def score() -> Scores:
+        world = World(options.world_seed, split="unseen", placement="canonical")
+        stories = [world.story(i, 3, settings.aspect) for i in range(options.count)]
+        return evaluate_scenes(through_engine(), stories, settings)
+
+    yield "three scenes", score
 
 
-def _extensions(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
-    world = World(options.world_seed, split="unseen", placement="canonical")
-    stories = [world.story(i, 1 + EXTENSIONS, settings.aspect) for i in range(options.count)]
-    with tempfile.TemporaryDirectory() as folder:
-        scores = evaluate_extensions(through_engine(), stories, settings, Path(folder))
-    yield f"{EXTENSIONS} extensions", scores
+def _extensions(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
+    def score() -> Scores:
+        world = World(options.world_seed, split="unseen", placement="canonical")
+        stories = [world.story(i, 1 + EXTENSIONS, settings.aspect) for i in range(options.count)]
+        with tempfile.TemporaryDirectory() as folder:
+            return evaluate_extensions(through_engine(), stories, settings, Path(folder))
+
+    yield f"{EXTENSIONS} extensions", score
 
 
-def _masked(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+def _masked(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
     """Holes over things in the places where captions put them, and over things anywhere."""
+
+    def score(kind: Kind, placement: Placement, settings: Settings) -> Scores:
+        with tempfile.TemporaryDirectory() as folder:
+            cases = masked_cases(kind, options.count, settings, Path(folder), options.world_seed, placement)
+            return evaluate_masked(through_engine(), cases, settings)
+
     for kind in KINDS:
         clips = kind in ("predict", "interpolate")
         here = settings if options.size else replace(settings, size=CLIP_SIZE if clips else PICTURE_SIZE)
         for placement in PLACEMENTS[:1] if clips else PLACEMENTS:
-            with tempfile.TemporaryDirectory() as folder:
-                cases = masked_cases(kind, options.count, here, Path(folder), options.world_seed, placement)
-                yield f"{kind}, {placement}", evaluate_masked(through_engine(), cases, here)
+            yield f"{kind}, {placement}", partial(score, kind, placement, here)
 
 
-def _layouts(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+def _layouts(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
     """All kinds by both mechanisms together; boxes apart also by each alone, and by neither."""
+
+    def score(kind: str, mechanism: str | None) -> Scores:
+        cases = layout_cases(kind, options.count, settings, options.world_seed, mechanism)  # type: ignore[arg-type]
+        return evaluate_layout(through_engine(), cases, settings)
+
+    def alone(boxes: str) -> Scores:
+        cases = layout_cases(boxes, options.count, settings, options.world_seed, "both")  # type: ignore[arg-type]
+        return layouts_through_autoencoder(settings.model, cases, settings)
+
     for boxes in LAYOUTS[:2]:
-        cases = layout_cases(boxes, options.count, settings, options.world_seed, "both")
-        yield f"{boxes}, autoencoder alone", layouts_through_autoencoder(settings.model, cases, settings)
+        yield f"{boxes}, autoencoder alone", partial(alone, boxes)
     runs: list[tuple[str, str | None]] = [(kind, "both") for kind in LAYOUTS]
     runs += [("apart", name) for name in MECHANISMS if name != "both"] + [("apart", None)]
     for kind, mechanism in runs:
-        cases = layout_cases(kind, options.count, settings, options.world_seed, mechanism)  # type: ignore[arg-type]
-        yield f"{kind}, {mechanism or 'neither'}", evaluate_layout(through_engine(), cases, settings)
+        yield f"{kind}, {mechanism or 'neither'}", partial(score, kind, mechanism)
 
 
-def _layers(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
-    for kind in STACKS:
+def _layers(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
+    def score(kind: Stack, alone: bool) -> Scores:
         with tempfile.TemporaryDirectory() as folder:
             cases = layered_cases(kind, options.count, settings, Path(folder), options.world_seed)
-            if kind == "named":
-                yield "named, autoencoder alone", layers_through_autoencoder(settings.model, cases, settings)
-            yield kind, evaluate_layered(through_engine(), cases, settings)
+            if alone:
+                return layers_through_autoencoder(settings.model, cases, settings)
+            return evaluate_layered(through_engine(), cases, settings)
+
+    for kind in STACKS:
+        if kind == "named":
+            yield "named, autoencoder alone", partial(score, kind, True)
+        yield kind, partial(score, kind, False)
 
 
-def _dubbed(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
+def _dubbed(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
     """Every kind of sound with the warp and without it."""
+
+    def score(kind: Dub, warp: bool) -> Scores:
+        with tempfile.TemporaryDirectory() as folder:
+            cases = dubbing_cases(kind, options.count, settings, Path(folder), options.world_seed, warp, espeak)
+            return evaluate_dubbing(through_engine(), cases, settings)
+
     warps: tuple[bool, ...] = (True, False)
     if not (describe(settings.model).folder / "warp").is_dir():
         print(f"{settings.model} has no mouth warp: scored without one", flush=True)
@@ -186,16 +228,16 @@ def _dubbed(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[s
             print("there is no espeak-ng on this machine: recorded speech is left out", flush=True)
             continue
         for warp in warps:
-            with tempfile.TemporaryDirectory() as folder:
-                where, seed = Path(folder), options.world_seed
-                cases = dubbing_cases(kind, options.count, settings, where, seed, warp, espeak)
-                yield f"{kind}, {'warp' if warp else 'no warp'}", evaluate_dubbing(through_engine(), cases, settings)
+            yield f"{kind}, {'warp' if warp else 'no warp'}", partial(score, kind, warp)
 
 
-def _portraits(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Scores]]:
-    with tempfile.TemporaryDirectory() as folder:
-        cases = portrait_cases(options.count, settings, Path(folder), options.world_seed)
-        yield "portrait", evaluate_dubbing(through_engine(), cases, settings)
+def _portraits(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
+    def score() -> Scores:
+        with tempfile.TemporaryDirectory() as folder:
+            cases = portrait_cases(options.count, settings, Path(folder), options.world_seed)
+            return evaluate_dubbing(through_engine(), cases, settings)
+
+    yield "portrait", score
 
 
 RUNS = {
@@ -215,11 +257,16 @@ COUNTS = {
 }  # fmt: skip
 
 
-def main() -> None:
+# ---------------------------------------------------------------- the command
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Score a checkpoint on what it was never trained on: unseen captions, clips, stories and masks."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("checkpoint", nargs="?", default="papercut")
-    parser.add_argument("--task", choices=TASKS, default="text")
+    parser.add_argument("--task", choices=TASKS, nargs="+", default=["text"])
+    parser.add_argument("--part", help="one part alone, by the name that stands before its score")
+    parser.add_argument("--processes", type=int, default=1, help="how many parts are scored at once, each by itself")
     parser.add_argument("--count", type=int, help=f"cases of each part; unless given: {COUNTS}")
     parser.add_argument(
         "--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="unless given: pictures 128 128, videos 96 96"
@@ -233,11 +280,36 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--world-seed", type=int, default=2024, help="which captions; training reports use others")
     parser.add_argument("--sheets", type=Path, help="write a sheet of failures a part into this folder")
-    options = parser.parse_args()
-    options.count = options.count or COUNTS[options.task]
+    words = sys.argv[1:] if words is None else list(words)
+    options = parser.parse_args(words)
+    asked = [(task, name, score) for task in options.task for name, score in _parts(options, task)]
+    if options.part is not None:
+        asked = [each for each in asked if each[1] == options.part]
+        if not asked:
+            parser.error(f"--part: no part of {' '.join(options.task)} is called {options.part!r}")
+    elif options.processes > 1:
+        _apart(words, options, [(task, name) for task, name, _ in asked])
+        return
+    for task, name, score in asked:
+        if task == "text" and name == "unseen":
+            print(f"autoencoder, PSNR in dB: {reconstruction(options.checkpoint)}", flush=True)
+        scores = score()
+        told = f"{scores.total} cases"
+        if task == "text":
+            told = f"{round(scores.exact_two * scores.total)} of {scores.total} right in every attribute"
+        print(f"{name}: {told}   {scores.words}", flush=True)
+        if options.sheets:
+            columns, side = (6, 192) if task in ("text", "masked", "layout") else (4, 384)
+            stem = name.replace(",", "").replace(" ", "-")
+            write_sheet(options.sheets / f"failures-{stem}.png", scores, columns, side)
+
+
+def _parts(options: argparse.Namespace, task: str) -> Iterator[Part]:
+    """The parts of a task."""
+    own = argparse.Namespace(**vars(options) | {"count": options.count or COUNTS[task]})
     settings = Settings(
         model=options.checkpoint,
-        size=tuple(options.size or (CLIP_SIZE if options.task in CLIPS else PICTURE_SIZE)),
+        size=tuple(options.size or (CLIP_SIZE if task in CLIPS else PICTURE_SIZE)),
         frames=options.frames,
         fps=options.fps,
         steps=options.steps,
@@ -246,17 +318,28 @@ def main() -> None:
         seed=options.seed,
         adapters=tuple(options.adapter),
     )
-    if options.task == "text":
-        print(f"autoencoder, PSNR in dB: {reconstruction(options.checkpoint)}", flush=True)
-    for name, scores in RUNS[options.task](options, settings):
-        told = f"{scores.total} cases"
-        if options.task == "text":
-            told = f"{round(scores.exact_two * scores.total)} of {scores.total} right in every attribute"
-        print(f"{name}: {told}   {scores.words}", flush=True)
-        if options.sheets:
-            columns, side = (6, 192) if options.task in ("text", "masked", "layout") else (4, 384)
-            stem = name.replace(",", "").replace(" ", "-")
-            write_sheet(options.sheets / f"failures-{stem}.png", scores, columns, side)
+    return RUNS[task](own, settings)
+
+
+def _apart(words: Sequence[str], options: argparse.Namespace, parts: Sequence[tuple[str, str]]) -> None:
+    """Each part in a process of its own, so many at once; what they print comes in the order of the parts.
+
+    Raises:
+        SystemExit: one of them failed; the others are finished first.
+    """
+
+    def run(part: tuple[str, str]) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "training.evaluate", *words, "--processes", "1", "--task", part[0]]
+        return subprocess.run([*command, "--part", part[1]], capture_output=True, text=True)
+
+    failed = []
+    with ThreadPoolExecutor(options.processes) as pool:
+        for (task, name), done in zip(parts, pool.map(run, parts), strict=True):
+            print(done.stdout, end="", flush=True)
+            if done.returncode:
+                failed.append(f"{task}, {name}: {(done.stderr.strip() or 'no reason').splitlines()[-1]}")
+    if failed:
+        raise SystemExit("\n".join(failed))
 
 
 if __name__ == "__main__":

@@ -110,18 +110,19 @@ def silhouette(thing: Thing, xs: Tensor, ys: Tensor, cuts: Sequence[Cut] = OUTLI
 def twenty() -> list[Scene]:
     """The twenty: twelve of a pim alone, eight beside something, all a little off the middle of where they stand.
 
-    Each of the world's grounds is there: with six of them, pims on the others came out in the ground's colour.
+    Each of the world's grounds is there, most of them with two sizes: with six grounds, pims on the others came out in
+    the ground's colour, and where a ground had one size, another size was drawn badly on it.
     """
     alone = [
-        ("blue", "medium"), ("red", "medium"), ("night", "medium"), ("orange", "large"), ("black", "medium"),
-        ("purple", "small"), ("white", "large"), ("green", "small"), ("yellow", "medium"), ("meadow", "small"),
-        ("sea", "large"), ("night", "large"),
+        ("blue", "medium"), ("red", "medium"), ("white", "small"), ("sea", "small"), ("purple", "small"),
+        ("night", "small"), ("red", "small"), ("orange", "large"), ("green", "large"), ("meadow", "large"),
+        ("yellow", "large"), ("black", "large"),
     ]  # fmt: skip
     together = [
-        ("left of", ("red", "circle"), "white", True), ("right of", ("blue", "square"), "yellow", True),
-        ("above", ("yellow", "star"), "red", True), ("below", ("green", "heart"), "orange", True),
-        ("left of", ("white", "square"), "green", False), ("right of", ("orange", "circle"), "blue", False),
-        ("above", ("purple", "ring"), "black", False), ("below", ("red", "triangle"), "purple", False),
+        ("left of", ("red", "circle"), "white", True), ("right of", ("blue", "square"), "orange", True),
+        ("above", ("yellow", "star"), "sea", True), ("below", ("green", "heart"), "purple", True),
+        ("left of", ("white", "square"), "green", False), ("right of", ("orange", "circle"), "black", False),
+        ("above", ("purple", "ring"), "meadow", False), ("below", ("red", "triangle"), "night", False),
     ]  # fmt: skip
     chance = random.Random(20)
     return [_moved(chance, scene) for scene in (*(pim(*each) for each in alone), *(beside(*each) for each in together))]

@@ -228,6 +228,7 @@ def main() -> None:
     parser.add_argument("--old", type=int, default=100, help="captions of the world that has no pim")
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--internal-guidance", type=float, default=1.5, help="as the card's scores have it")
     parser.add_argument("--checkpoint", default="papercut", help="what the adapter was trained on")
     parser.add_argument("--sheets", type=Path, help="write sheets of failures into this folder")
     options = parser.parse_args()
@@ -235,7 +236,12 @@ def main() -> None:
     def drawing(*adapters: str) -> Draw:
         return drawer(
             Settings(
-                options.checkpoint, PICTURE_SIZE, steps=options.steps, guidance=options.guidance, adapters=adapters
+                options.checkpoint,
+                PICTURE_SIZE,
+                steps=options.steps,
+                guidance=options.guidance,
+                internal_guidance=options.internal_guidance,
+                adapters=adapters,
             )
         )
 
