@@ -16,6 +16,7 @@ from pipelines.files.media import read_clip
 from pipelines.job import Job
 from tests.tiny import tiny_stage
 from training.evaluate_dubbing import (
+    END,
     RATE,
     SECONDS,
     Case,
@@ -96,6 +97,21 @@ def test_portraits_have_to_speak_blink_and_move(portraits: list[Case]) -> None:
     # A photograph: it is still the same person, and that is all.
     still = scored(portraits, lambda case: case.truth[:1].repeat(len(case.truth), 0))
     assert still["identity"] == 1 and still["moves"] == still["blinks"] == 0 and still["correlation"] == 0
+
+
+def test_of_a_long_portrait_the_end_is_compared_with_the_beginning(tmp_path: Path) -> None:
+    cases = portrait_cases(1, CLIPS, tmp_path, seconds=2 * END)
+    rates = scored(cases, lambda case: case.truth)
+    ends = [rates[f"{end} {what}"] for end in ("first", "last") for what in ("correlation", "colours")]
+    assert min(ends) > 0.97 and rates["colours"] == 1
+
+    def fades(case: Case) -> Pixels:
+        half = len(case.truth) // 2
+        return np.concatenate([case.truth[:half], 255 - case.truth[half:]])
+
+    rates = scored(cases, fades)
+    assert rates["first correlation"] > 0.97 and rates["first colours"] == 1
+    assert rates["last correlation"] < 0.5 and rates["last colours"] == 0 and rates["colours"] == pytest.approx(0.5)
 
 
 def test_jobs_are_given_the_other_sound_and_nothing_of_the_truth(swapped: list[Case], tmp_path: Path) -> None:

@@ -217,13 +217,23 @@ def test_a_run_file_becomes_a_checkpoint_and_another_run_starts_from_it(tmp_path
     assert not (tmp_path / "second" / "autoencoder").exists(), "the autoencoder is kept"
     vae = "vae/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "second-checkpoint" / vae).read_bytes() == (tmp_path / "first-checkpoint" / vae).read_bytes()
-    third = write_run(tmp_path, "third", f"start_from: {tmp_path / 'first-checkpoint'}")
-    more = "latent_channels: 4\n  further: true\n  faces: 0.5"
-    third.write_text(third.read_text().replace("latent_channels: 4", more))
-    assert train(third) == 0
-    weights = [load_file(tmp_path / f"{name}-checkpoint" / vae) for name in ("first", "third")]
-    moved = max(float((weights[1][name].float() - one.float()).abs().max()) for name, one in weights[0].items())
-    assert (tmp_path / "third" / "autoencoder").exists() and 0 < moved < 1, "trained on, from where it stood"
+
+
+@pytest.mark.parametrize("further", ["decoder", "all"])
+def test_an_autoencoder_is_trained_on_from_where_it_stood(further: str, tmp_path: Path) -> None:
+    assert train(write_run(tmp_path, "first")) == 0
+    then = write_run(tmp_path, "then", f"start_from: {tmp_path / 'first-checkpoint'}")
+    more = f"latent_channels: 4\n  further: {further}\n  faces: 0.5"
+    then.write_text(then.read_text().replace("latent_channels: 4", more))
+    assert train(then) == 0
+    one, other = (
+        load_file(tmp_path / f"{name}-checkpoint" / "vae/diffusion_pytorch_model.safetensors")
+        for name in ("first", "then")
+    )
+    moved = {name for name, weight in one.items() if not torch.equal(weight, other[name])}
+    assert {name.split(".")[0] for name in moved} >= {"decoder"}
+    assert any(name.startswith(("encoder", "bn")) for name in moved) == (further == "all")
+    assert max(float((other[name].float() - one[name].float()).abs().max()) for name in moved) < 1
 
 
 @pytest.mark.parametrize(

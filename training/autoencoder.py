@@ -53,6 +53,11 @@ class AutoencoderStage(Stage):
         self.world = World(seed=seed, split="any", colours=tuple(COLOURS), shapes=SHAPES)
         self.seed = seed
 
+    def keep_latents(self) -> None:
+        """Train the decoder alone, so that all that is known of latents stays true."""
+        for part in (self.vae.encoder, self.vae.quant_conv, self.vae.bn):
+            part.requires_grad_(False)
+
     def matrices(self) -> list[torch.nn.Parameter]:
         """All convolutions but the first and the last of each half, which face pixels and latents."""
         outer = ("conv_in", "conv_out", "quant_conv")

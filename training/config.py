@@ -30,8 +30,9 @@ class AutoencoderConfig(Strict):
     edges: float = 1.0
     kl: float = 3e-4
     faces: float = Field(0.0, ge=0, le=1, description="share of the batches that show people in place of scenes")
-    further: bool = Field(
-        False, description="train on from the autoencoder of start_from, which is kept as it is otherwise"
+    further: Literal["nothing", "decoder", "all"] = Field(
+        "nothing",
+        description="what of the autoencoder of start_from is trained on; with its decoder alone all latents stay",
     )
     loop: LoopConfig
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from models.checkpoint import describe
 from training.evaluate_clips import evaluate_autoencoder, evaluate_extensions, evaluate_scenes, evaluate_video
-from training.evaluate_dubbing import DUBBED, dubbing_cases, espeak, evaluate_dubbing, portrait_cases
+from training.evaluate_dubbing import DUBBED, LIVELY, LONG, dubbing_cases, espeak, evaluate_dubbing, portrait_cases
 from training.evaluate_dubbing import Kind as Dub
 from training.evaluate_layered import KINDS as STACKS
 from training.evaluate_layered import Kind as Stack
@@ -232,12 +232,15 @@ def _dubbed(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
 
 
 def _portraits(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
-    def score() -> Scores:
+    """Portraits of a few seconds, and a tenth as many of a minute."""
+
+    def score(count: int, seconds: float) -> Scores:
         with tempfile.TemporaryDirectory() as folder:
-            cases = portrait_cases(options.count, settings, Path(folder), options.world_seed)
+            cases = portrait_cases(count, settings, Path(folder), options.world_seed, seconds)
             return evaluate_dubbing(through_engine(), cases, settings)
 
-    yield "portrait", score
+    yield "portrait", partial(score, options.count, LIVELY)
+    yield "a minute", partial(score, max(1, options.count // 10), LONG)
 
 
 RUNS = {

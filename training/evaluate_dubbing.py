@@ -26,9 +26,10 @@ from training.scores import Failure, Scores, tiled
 from training.speaking import Performance, perform
 from training.voice import RATE, Voice, envelope
 
-Kind = Literal["swapped", "silence", "recorded", "portrait"]
+Kind = Literal["swapped", "silence", "recorded", "portrait", "long"]
 DUBBED: tuple[Kind, ...] = ("swapped", "silence", "recorded")
 SECONDS, LIVELY = 3.0, 5.0  # of a dubbed clip, and of a portrait: in five seconds people blink twice
+LONG, END = 60.0, 10.0  # of a long portrait, and of its beginning and end, which are compared
 SPEAKS = 0.08  # standard deviation of an opening below which a voice says too little to be scored on
 ENOUGH_SYNC, ENOUGH_SHUT = 0.7, 0.95  # of a case, below which it is a failure
 WANDERS = (0.0015, 0.04)  # standard deviation of a face's place, in short sides: less is a statue, more a jump
@@ -96,12 +97,18 @@ def dubbing_cases(
     ]
 
 
-def portrait_cases(count: int, settings: Settings, folder: Path, seed: int = 2024) -> list[Case]:
-    """`count` pictures of unseen people who do not speak yet, and a sound for each."""
+def portrait_cases(
+    count: int, settings: Settings, folder: Path, seed: int = 2024, seconds: float = LIVELY
+) -> list[Case]:
+    """`count` pictures of unseen people who do not speak yet, and a sound of some seconds for each.
+
+    Those that last twice `END` or longer are long ones, of which the beginning is compared with the end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    kind: Kind = "long" if seconds >= 2 * END else "portrait"
     cases = []
-    for number, one in enumerate(_speakers(count, settings, seed, LIVELY)):
-        stem = f"portrait-{number:03d}"
+    for number, one in enumerate(_speakers(count, settings, seed, seconds)):
+        stem = f"{kind}-{number:03d}"
         numbers = range(one.frames)
         write_picture(folder / f"{stem}.png", _still(one, settings), {})
         write_wave(folder / f"{stem}.wav", one.voice.audio(), RATE)
@@ -117,7 +124,7 @@ def portrait_cases(count: int, settings: Settings, folder: Path, seed: int = 202
         )
         truth = _pixels(one, settings)
         bare = np.zeros(truth.shape[:3], bool)
-        cases.append(Case(job, "portrait", one.portrait, one.track(numbers)[:, 0], None, truth, bare))
+        cases.append(Case(job, kind, one.portrait, one.track(numbers)[:, 0], None, truth, bare))
     return cases
 
 
@@ -225,7 +232,9 @@ def evaluate_dubbing(render: Render, cases: Sequence[Case], settings: Settings) 
     Rates of speech: mean `correlation` of the mouth's opening with the sound's track, `best` the same at the lag where
     it is best, the mean `lag` in frames (above zero the mouth comes late), `follows` how many go with the new sound
     rather than with the one they were filmed with. Of silence: `shut`, the share of frames with a shut mouth. Of all:
-    `identity`, how many keep their colours, and for dubbed mouths `bare`, the PSNR in dB of skin around them.
+    `identity`, how many keep their colours and the ground's, `colours`, the share of frames in which skin and hair have
+    theirs, and for dubbed mouths `bare`, the PSNR in dB of skin around them. Of long portraits: correlation and colours
+    of the first and the last ten seconds.
     """
     videos = [np.stack([frame[..., :3] for frame in result.frames]) for result in render([case.job for case in cases])]
     readings = [read_portrait(video) for video in videos]
@@ -236,7 +245,7 @@ def evaluate_dubbing(render: Render, cases: Sequence[Case], settings: Settings) 
         if reason
     )
     rates = {name: float(np.mean([found[name] for found, _ in judged])) for name in (judged[0][0] if judged else ())}
-    if judged and cases[0].kind != "portrait":
+    if judged and cases[0].kind not in ("portrait", "long"):
         rates["bare"] = float(np.mean([bare(case, video) for case, video in zip(cases, videos, strict=True)]))
     return Scores(len(cases), rates, failures)
 
@@ -253,7 +262,7 @@ def _judge(case: Case, reading: PortraitReading) -> tuple[dict[str, float], str]
         shut = float(reading.shut.mean())
         if shut < ENOUGH_SHUT:
             reason = reason or f"shut in {shut:.0%} of the frames"
-        return {"shut": shut, "identity": float(same)}, reason
+        return {"shut": shut, "identity": float(same), "colours": _colours(case, reading)}, reason
     found = sync(reading.opening, case.track, REACH)
     if found.best < ENOUGH_SYNC:
         reason = reason or f"goes with the sound by {found.best:.2f}"
@@ -261,18 +270,33 @@ def _judge(case: Case, reading: PortraitReading) -> tuple[dict[str, float], str]
     if case.before is not None:
         own = sync(reading.opening, case.before, REACH)
         rates["follows"] = float(found.correlation > own.correlation)
-    rates["identity"] = float(same)
+    rates |= {"identity": float(same), "colours": _colours(case, reading)}
+    if case.kind == "long":
+        count = round(END * float(case.job.fps or 0))
+        for name, part in (("first", slice(0, count)), ("last", slice(-count, None))):
+            rates[f"{name} correlation"] = sync(reading.opening[part], case.track[part], REACH).correlation
+            rates[f"{name} colours"] = _colours(case, reading, part)
     if case.kind == "portrait":
         rates["blinks"] = float(reading.blinks.any())
         rates["moves"] = float(WANDERS[0] < wandering(reading, case) < WANDERS[1])
     return rates, reason
 
 
+def _colours(case: Case, reading: PortraitReading, part: slice = slice(None)) -> float:
+    """Share of frames in which skin and hair are the person's."""
+    right = (case.portrait.skin, case.portrait.hair)
+    return float(np.mean([pair == right for pair in zip(reading.skins[part], reading.hairs[part], strict=True)]))
+
+
 def _names(case: Case) -> tuple[str, ...]:
+    alike = ("identity", "colours")
     if case.kind == "silence":
-        return "shut", "identity"
+        return "shut", *alike
     synced = ("correlation", "best", "lag")
-    return (*synced, "identity", "blinks", "moves") if case.kind == "portrait" else (*synced, "follows", "identity")
+    if case.kind == "long":
+        ends = (f"{end} {what}" for end in ("first", "last") for what in ("correlation", "colours"))
+        return *synced, *alike, *ends
+    return (*synced, *alike, "blinks", "moves") if case.kind == "portrait" else (*synced, "follows", *alike)
 
 
 def wandering(reading: PortraitReading, case: Case) -> float:

@@ -98,12 +98,15 @@ def _autoencoder(run: RunConfig, stop_after: int | None) -> AutoencoderKLFlux2 |
             before = describe(run.start_from).folder / "vae"
         except CheckpointError as error:
             raise Refusal("start_from", str(error)) from None
-    if run.start_from and not run.autoencoder.further:
+    further = run.autoencoder.further
+    if run.start_from and further == "nothing":
         done = before
     elif not (done / "config.json").exists():
         stage = AutoencoderStage(run.autoencoder, run.seed)
         if run.start_from:
             stage.vae.load_state_dict(_frozen(before).state_dict())
+            if further == "decoder":
+                stage.keep_latents()
         trainer = Trainer(stage, run.autoencoder.loop, run.folder / "autoencoder")
         trainer.run(stop_after)
         if not trainer.finished:
@@ -111,7 +114,8 @@ def _autoencoder(run: RunConfig, stop_after: int | None) -> AutoencoderKLFlux2 |
         trainer.ema.swap(trainer.weights, run.autoencoder.loop.ema[0])
         # Latents must be those of the stored bfloat16 weights, so rounding comes before calibration.
         stage.vae.to(torch.bfloat16).to(torch.float32)
-        stage.calibrate()
+        if further != "decoder":
+            stage.calibrate()
         stage.vae.to(torch.bfloat16).save_pretrained(done)
     return _frozen(done)
 
