@@ -27,7 +27,7 @@ from training.scene import COLOURS, CORE_COLOURS, CORE_SHAPES, HELD_OUT_PAIRS, R
 
 NAME, BODY, EYES = "pim", "pink", "white"
 SIZES = {"small": 0.15, "medium": 0.2, "large": 0.28}  # half its height
-SIDE, OLD = 128, 96
+SIDE, OLD = 128, 90
 GROUNDS = (*CORE_COLOURS, *SCENERY)
 SIDES = {  # where the first of two stands, and where the second
     "left of": ((0.28, 0.5), (0.76, 0.5)),
@@ -115,7 +115,7 @@ def twenty() -> list[Scene]:
     """
     alone = [
         ("blue", "medium"), ("red", "medium"), ("white", "small"), ("sea", "small"), ("purple", "small"),
-        ("night", "small"), ("red", "small"), ("orange", "large"), ("green", "large"), ("meadow", "large"),
+        ("night", "large"), ("red", "small"), ("orange", "small"), ("green", "large"), ("meadow", "large"),
         ("yellow", "large"), ("black", "large"),
     ]  # fmt: skip
     together = [
