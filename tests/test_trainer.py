@@ -160,8 +160,8 @@ def test_muon_in_stacks_steps_as_torch_does() -> None:
     shapes = ((24, 24), (24, 24), (48, 24), (24, 48), (24, 24), (48, 24))
     ours = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
     theirs = [torch.nn.Parameter(one.detach().clone()) for one in ours]
-    options = {"lr": 1e-2, "weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
-    stacked, single = StackedMuon(ours, **options), torch.optim.Muon(theirs, **options)
+    stacked = StackedMuon(ours, 1e-2)
+    single = torch.optim.Muon(theirs, 1e-2, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
     for step in range(5):
         before = [one.detach().clone() for one in theirs]
         for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
@@ -238,7 +238,12 @@ def test_an_autoencoder_is_trained_on_from_where_it_stood(further: str, tmp_path
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("a: [", "can not be read as YAML"), ("seed: 1", "Field required"), (TINY_RUN + "extra: 1", "Extra inputs")],
+    [
+        ("a: [", "can not be read as YAML"),
+        (TINY_RUN.replace("latent_channels: 4", "further: all"), "needs start_from"),
+        ("seed: 1", "Field required"),
+        (TINY_RUN + "extra: 1", "Extra inputs"),
+    ],
 )
 def test_a_run_file_that_is_wrong_is_refused(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "run.yaml"

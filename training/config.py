@@ -153,6 +153,13 @@ class RunConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _goes_on(self) -> RunConfig:
+        """What is trained on stands somewhere."""
+        if self.autoencoder.further != "nothing" and not self.start_from:
+            raise ValueError("autoencoder.further needs start_from: the checkpoint whose autoencoder is trained on")
+        return self
+
+    @model_validator(mode="after")
     def _hears(self) -> RunConfig:
         """A warp needs a speech encoder."""
         if self.warp is not None and not any(self.transformer.tasks.get(task) for task in SPOKEN):

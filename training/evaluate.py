@@ -7,6 +7,7 @@ scores are those of the files `evaluate_*.py`. Reading pixels is `parser.py`, ju
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -330,10 +331,11 @@ def _apart(words: Sequence[str], options: argparse.Namespace, parts: Sequence[tu
     Raises:
         SystemExit: one of them failed; the others are finished first.
     """
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // options.processes))}
 
     def run(part: tuple[str, str]) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "training.evaluate", *words, "--processes", "1", "--task", part[0]]
-        return subprocess.run([*command, "--part", part[1]], capture_output=True, text=True)
+        return subprocess.run([*command, "--part", part[1]], capture_output=True, text=True, env=threads | os.environ)
 
     failed = []
     with ThreadPoolExecutor(options.processes) as pool:

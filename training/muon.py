@@ -1,4 +1,4 @@
-"""Muon over matrices of one shape at once: torch's own steps them one by one, which on a GPU is mostly waiting.
+"""Muon over matrices of one shape at once: torch's own steps them one by one, in dozens of small kernels each.
 
 The update is `torch.optim.Muon`'s, bit for bit where kernels of stacked products are those of single ones: momentum,
 Newton-Schulz iteration in bfloat16 (Jordan et al., https://kellerjordan.github.io/posts/muon/), and the RMS of an AdamW
@@ -7,15 +7,23 @@ step (2502.16982). Shape suffixes: K matrices of one shape, M rows, N columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class StackedMuon(torch.optim.Muon):
-    """`torch.optim.Muon` with the same arguments and the same state, without weight decay."""
+    """`torch.optim.Muon` without weight decay and with the RMS of an AdamW step; the state is the same.
+
+    Args:
+        matrices: what is stepped.
+        lr: the rate.
+    """
+
+    def __init__(self, matrices: Iterable[nn.Parameter], lr: float) -> None:
+        super().__init__(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]

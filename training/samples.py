@@ -22,6 +22,7 @@ from pipelines.blend import fill as paint_over
 
 from . import speaking
 from .accelerators import Accelerator
+from .accelerators.lip_alignment import TRACK
 from .arrangement import Box, contradicted, fill, global_prompt, named, overlapping, shaken, within
 from .chance import generator
 from .config import FlowConfig
@@ -31,7 +32,6 @@ from .papercut import Scene, Thing, World, frames_of, render
 from .portrait import Portrait
 from .store import TokenStore, fingerprint
 
-MOUTH = 3  # numbers that hold a mouth: opening, width and roundness
 STORED_LABELS = ("picture", "video", "layout", "layered")  # of the others labels are drawn anew, which is cheap
 
 
@@ -177,7 +177,7 @@ class Samples:
             labels = len(self.names) if self.labelled and form.task in STORED_LABELS else 0
             rows, told = (form.tokens, self.channels + labels), ""
             if what == "heard":
-                rows, told = (form.frames, speaking.BANDS * speaking.COLUMNS + MOUTH), "-heard"
+                rows, told = (form.frames, speaking.BANDS * speaking.COLUMNS + TRACK), "-heard"
             elif form.task in STORED_LABELS and not labels:
                 told = "-unlabelled"
             drawn = fingerprint(self.world, *more)
@@ -195,7 +195,7 @@ class Samples:
             kept = torch.cat([speaking.heard(takes).flatten(2), speaking.mouths(takes)], 2).half().float()
             if store:
                 store.put(indices, kept)
-        return kept[..., :-MOUTH].unflatten(2, shape), kept[..., -MOUTH:]
+        return kept[..., :-TRACK].unflatten(2, shape), kept[..., -TRACK:]
 
     # ------------------------------------------------------------ what a sample is
 

@@ -112,11 +112,7 @@ class Trainer:
             torch.optim.AdamW(rest, lr=config.lr, betas=(0.9, config.beta2), weight_decay=0.0)
         ]
         if matrices:
-            self.optimizers.append(
-                StackedMuon(
-                    [flat for _, flat in self.flat], lr=config.lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
-                )
-            )
+            self.optimizers.append(StackedMuon([flat for _, flat in self.flat], config.lr))
         self.ema = EMA(config.ema)
         self.step = 0
         self.seconds = 0.0
