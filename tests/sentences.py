@@ -17,6 +17,8 @@ from pathlib import Path
 from string import Formatter
 
 ROOT = Path(__file__).parents[1]
+# The files of the engine: what renders, and of the trainer what a preflight may find.
+ENGINE = ("models/**/*.py", "pipelines/**/*.py", "training/preflight.py", "training/data/*.py")
 # A value between two texts: any one, a number that is written as numbers are, words of the catalogue.
 PLACE, NUMBER, WORDS = "\0", "\1", "\2"
 ANY = re.compile("[\0\1\2]")
@@ -43,7 +45,7 @@ TELLING: dict[str, tuple[int | str, ...]] = {
     "Refusal": (1, "reason"), "Unwritable": (0,), "MediaError": (0,), "CheckpointError": (0,), "HistoryError": (0,),
     "QueueError": (0,), "BrokenScene": (0,), "Again": (2,), "Slot": (4, 5, "why"), "replace": ("why", "problem"),
     "Verdict": ("reasons",), "End": ("problem",), "Shelved": (4,), "interrupted": (1,), "_leave": (4,), "tell": (0,),
-    "Restored": (1,), "AdapterError": (0,),
+    "Restored": (1,), "AdapterError": (0,), "Fault": (1,), "Finding": (1, 2),
 }  # fmt: skip
 # Errors that say nothing on a page, and why.
 SILENT = {
@@ -56,11 +58,18 @@ SILENT = {
     "_Unreadable": "of job files",
 }
 # What a value of a sentence may be that is no word for people.
-NO_WORDS = {"grid": "what the cells' files begin with"}
+NO_WORDS = {
+    "grid": "what the cells' files begin with",
+    **dict.fromkeys(("audio", "layers", "mask", "repeats", "weight"), "a key of a row of metadata"),
+    **dict.fromkeys(("folder", "huggingface", "metadata", "webdataset"), "a source's kind, as run files have it"),
+}
 # Names that hold sentences: they are appended to, added to or assigned.
 HOLDING = {"warnings", "_notes", "notes", "reasons", "problem"}
 # Functions that return or yield sentences, where nothing above shows it.
-SAYING = {"too_long", "strangers", "_missing", "_changed", "_different", "_loose", "_versions", "_apart", "sentence"}
+SAYING = {
+    "too_long", "strangers", "_missing", "_changed", "_different", "_loose", "_versions", "_apart", "sentence",
+    "__str__",
+}  # fmt: skip
 # Modules whose ValueErrors become the reason of a refusal.
 JUDGING = {"pipelines/job.py", "pipelines/files/recipe.py", "pipelines/files/media.py"}
 # What an error is called where it is caught.
@@ -95,13 +104,14 @@ class Module:
 
     @cached_property
     def imports(self) -> dict[str, str]:
-        """Names that come from another file of the project, and that file."""
-        return {
-            each.asname or each.name: f"{node.module.replace('.', '/')}.py"
-            for node in ast.walk(self.tree)
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(("pipelines", "models"))
-            for each in node.names
-        }
+        """Names that come from another file, and that file; of a library there is none."""
+        found: dict[str, str] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                folder = Path(self.name).parents[node.level - 1] if node.level else Path()
+                source = f"{(folder / node.module.replace('.', '/')).as_posix()}.py"
+                found |= {each.asname or each.name: source for each in node.names}
+        return found
 
     @cached_property
     def constants(self) -> dict[str, ast.expr]:
@@ -137,7 +147,7 @@ class Sentences:
     """
 
     def __init__(self, root: Path = ROOT) -> None:
-        paths = sorted(path for folder in ("models", "pipelines") for path in (root / folder).rglob("*.py"))
+        paths = sorted(path for files in ENGINE for path in root.glob(files))
         names = {path.relative_to(root).as_posix(): path for path in paths}
         self.modules = {name: Module(name, ast.parse(path.read_text())) for name, path in names.items()}
         self.found: dict[Template, Sentence] = {}
@@ -177,6 +187,8 @@ class Sentences:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(_name(target) in HOLDING for target in targets):
                 yield node.value
+        elif isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple) and module.name.startswith("training/"):
+            yield from (each for each in node.value.elts if not _one_word(each))  # a finding's kind is no sentence
         elif isinstance(node, ast.FunctionDef) and node.name in SAYING:
             yield from _returned(node)
 
@@ -338,6 +350,10 @@ def _holds(value: ast.expr, name: ast.Name) -> bool:
 
 def _worded(text: str) -> bool:
     return bool(re.search(r"[A-Za-z]{2}", text))
+
+
+def _one_word(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and " " not in str(node.value)
 
 
 def _unformatted(text: str) -> Template:

@@ -194,10 +194,21 @@ def test_sentences_are_found_wherever_they_are_put_together(tmp_path: Path) -> N
         "def notes_of(count):\n    return [f'hat {count + 1} is old']\n"
         "def unsaid(path):\n    raise TypeError(f'{path} is no hat')\n"
     )
+    (tmp_path / "training" / "data").mkdir(parents=True)
+    (tmp_path / "training" / "data" / "words.py").write_text("HINT = 'try it on'\n")
+    (tmp_path / "training" / "data" / "new.py").write_text(
+        "from .findings import Fault, Finding\n"
+        "from .words import HINT\n"
+        "def fit(hat, number):\n"
+        "    found = Finding('worn', f'rack {number}', 'is worn out')\n"
+        "    if not hat:\n        raise Fault('missing', f'has no brim; {HINT}')\n"
+        "    yield 'small', f'is {number} cm too small'\n"
+    )
     made = Sentences(tmp_path)
     assert {shown(each.text) for each in made.found.values()} == {
         "no hat", "no hat; did you mean {0}?", "expected a hat of {0:number} cm", "a top hat", "a sun hat",
         "{0:words} is worn out", "{0:number} hats, such as {1:words}, are lost", "the hat {0}", "hat {0} is old",
+        "rack {0}", "is worn out", "has no brim; try it on", "is {0} cm too small",
     }  # fmt: skip
     assert made.errors == {"Hatless"} and made.found[f"hat {PLACE} is old"].at == "pipelines/new.py:18"
 

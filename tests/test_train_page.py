@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,10 +23,15 @@ from tests.hosting import adapter_at, config_of, now, over, runs_at
 from tests.paced import text as job
 from tests.paced import until
 from tests.staged import StagedEngine
+from training.data import sources
+from training.data.buckets import Bucket
+from training.data.checks import check
+from training.data.findings import Finding
 from training.follow import followed
-from training.runs import check_id, written
+from training.preflight import Report
+from training.runs import Kept, check_id, written
 from training.tune import run_of
-from ui import easel, train, trainfiles, trainresult
+from ui import easel, train, trainfiles, trainreport, trainresult
 from ui.losscurve import curve
 from ui.pace import Pace
 from ui.page import build
@@ -277,6 +283,66 @@ def test_a_run_is_drawn_without_its_words_becoming_markup(studio: Studio) -> Non
     assert str(studio.folder) not in told, "no path goes to a page"
     with speaking("de"):
         assert "angehalten" in train.shown(studio, id).html and "Ausprobieren" in train.shown(studio, id).html
+
+
+def findings_of(pictures: Path) -> Report:
+    """What the preflight's own checks find in a folder of spoilt pictures, in a metadata file and on this machine."""
+    Image.new("RGB", (400, 40)).save(pictures / "wide.png")
+    (pictures / "wide.bbox").write_text(json.dumps([{"label": EVIL, "bbox": [0.25, 0, 9.5, 1]}]))
+    (pictures / "wide.txt").write_bytes(b"\xff")
+    (pictures / f"{EVIL}.png").write_bytes(b"")
+    (pictures / "clip.frames").mkdir()
+    Image.effect_noise((64, 64), 90).save(pictures / "clip.frames" / "0.png")
+    (pictures / "clip.frames" / "1.png").write_bytes(b"no picture")
+    rows = pictures.parent / "rows.jsonl"
+    rows.write_text(json.dumps({"file_name": f"{EVIL}.png"}))
+    config = config_of(pictures, data={"sources": [{"path": path} for path in (pictures, rows, Path("weights"))]}).data
+    index = sources.index(config.sources)
+    found = list(index.findings)
+    for example in index.examples:
+        found += check(example, config, lambda caption: None).findings
+    found += [
+        Finding("small-bucket", f"the bucket {Bucket(4, 8, 9)}", "has one example only (weights) for batches of 2; "
+                "lower loop.batch, give repeats, or crop to a common shape"),
+        Finding("disk", "the cache", "needs 1.5 GiB and 0.5 GiB are free; set data.cache"),
+        Finding("video", "a.mp4", f"a word of nobody: {EVIL}"),
+    ]  # fmt: skip
+    return Report(3, 0, {"picture": 3}, 0, {}, (), tuple(found), None)
+
+
+def test_what_a_preflight_found_is_german_on_a_german_page(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    found = findings_of(tmp_path / "pictures").to_json()
+    run = Kept("ink", tmp_path, "done")
+    with speaking("de"):
+        shown = trainreport.told(found, run, True)
+        assert trainreport.first_error({"errors": [found["errors"][-1]]})[1].startswith("a.mp4: a word of nobody")
+        assert trainreport.first_error({"errors": [{"where": "rows.jsonl, line 1", "reason": "is not JSON: x"}]}) == (
+            1, "rows.jsonl, Zeile 1: ist kein JSON: x"
+        )  # fmt: skip
+    assert "<img" not in shown and shown.count("&lt;img") >= 4
+    assert shown.count("lang=") == 1 and '<span lang="en">a word of nobody: ' in shown  # all others are known
+    text = unescape(re.sub("<[^>]*>", "|", shown))
+    for words in (
+        f"Box 1 ({EVIL!r}) ragt aus dem Bild hinaus (0,25; 0; 9,5; 1); 0..1 erwartet; das sieht nach Pixeln aus",
+        "hat 400 x 40 Pixel und verlöre ",
+        " % in der nächsten Größe, max_crop ist 10,0 %; max_ratio oder max_crop erhöhen oder selbst beschneiden",
+        "|ist bei Byte 0 kein UTF-8; als UTF-8 speichern|",
+        f"|pictures/{EVIL}.png|",
+        "|hat keine Bytes; noch einmal holen oder speichern|",
+        "|pictures/clip.frames/1.png ist kein Bild in PNG, JPEG, ",
+        "|rows.jsonl, Zeile 1|",
+        f"|nennt {f'{EVIL}.png'!r}, das nicht da ist; holen oder die Zeile weglassen|",
+        "|weights|",  # a name, whatever the catalogue would make of the word
+        "|ist nicht da; den Pfad prüfen",
+        "|die Größe 128x64, 9 Bilder|",
+        "hat nur ein Beispiel (weights) für Stapel von 2; ",
+        "|der Zwischenspeicher|",
+        "|braucht 1,5 GiB, und 0,5 GiB sind frei; data.cache setzen|",
+    ):
+        assert words in text, words
+    english = trainreport.told(found, run, True)
+    assert "is not UTF-8 at byte 0; save it as UTF-8</td>" in english and "lang=" not in english
 
 
 def test_files_of_a_run_are_served_by_id_alone(studio: Studio, tmp_path: Path) -> None:

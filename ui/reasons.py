@@ -21,7 +21,7 @@ from ui.words import STANDARD, language, numerals
 
 CATALOGUE = Path(__file__).with_name("reasons.yaml")
 PLACE = re.compile(r"\{(\d)(?::(number|quoted|words|list))?\}")
-NUMBER = re.compile(r"[-+]?\d[\d,]{0,40}(?:\.\d{1,40})?(?:e[-+]?\d{1,3})?", re.ASCII)
+NUMBER = re.compile(r"[-+]?\d[\d,]{0,40}(?:\.\d{1,40})?(?:e[-+]?\d{1,3})?%?", re.ASCII)
 QUOTED = ("'", '"', "[", "(", "{", "b")
 ITEMS = re.compile(r"(, )")
 MOST = 10_000  # characters of a sentence that is looked for; engines write hundreds
@@ -125,7 +125,7 @@ def _filled(template: Template, values: Sequence[str], spoken: str, depth: int) 
         if kind == "number":
             if not NUMBER.fullmatch(value):
                 return None
-            told[number] = numerals(value)
+            told[number] = numerals(value.replace("%", " %"))
         elif kind == "quoted":
             if not value.startswith(QUOTED):
                 return None

@@ -8,8 +8,8 @@ from typing import Any
 
 from pipelines.progress import duration
 from training.runs import Kept
-from ui.reasons import marked
-from ui.words import STANDARD, counted, knows, numerals, of, say
+from ui.reasons import in_language, marked
+from ui.words import counted, knows, numerals, of, say
 
 GIB = 2**30
 SHOWN = 50  # findings of one level
@@ -33,8 +33,8 @@ def report(check: Kept, by_path: bool) -> str:
         return f'<div class="report"><p class="say" role="status">{say("train.checking")}</p></div>'
     found = check.report
     if found is None:
-        why = check.said or say("train.check_lost")
-        return f'<div class="report"><p class="note bad" role="alert">{marked(seen(check, why, by_path))}</p></div>'
+        why = marked(seen(check, check.said, by_path)) if check.said else escape(say("train.check_lost"))
+        return f'<div class="report"><p class="note bad" role="alert">{why}</p></div>'
     return f'<div class="report">{told(found, check, by_path)}</div>'
 
 
@@ -69,7 +69,7 @@ def told(found: Mapping[str, Any], run: Kept, by_path: bool) -> str:
 def first_error(found: Mapping[str, Any] | None) -> tuple[int, str]:
     """How many errors a report has, and the first one in words."""
     errors = _list((found or {}).get("errors"))
-    return len(errors), f"{errors[0].get('where')}: {errors[0].get('reason')}" if errors else ""
+    return len(errors), f"{_place(errors[0])}: {in_language(str(errors[0].get('reason')))}" if errors else ""
 
 
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -115,8 +115,8 @@ def _table(level: str, findings: Sequence[Mapping[str, Any]], title: str) -> str
     if not findings:
         return ""
     rows = "".join(
-        f'<tr><th scope="row">{escape(_named(str(each.get("kind"))))}<br><b>{escape(str(each.get("where")))}</b></th>'
-        f'<td lang="{STANDARD}">{escape(str(each.get("reason")))}</td></tr>'
+        f'<tr><th scope="row">{escape(_named(str(each.get("kind"))))}<br><b>{escape(_place(each))}</b></th>'
+        f"<td>{marked(str(each.get('reason')))}</td></tr>"
         for each in findings[:SHOWN]
     )
     more = len(findings) - SHOWN
@@ -126,6 +126,12 @@ def _table(level: str, findings: Sequence[Mapping[str, Any]], title: str) -> str
 
 def _named(kind: str) -> str:
     return of("finding", kind) if knows("finding", kind) else kind
+
+
+def _place(finding: Mapping[str, Any]) -> str:
+    """Where it is: a line of a file, the cache, a step; one word is a name, even where the catalogue knows it."""
+    where = str(finding.get("where"))
+    return in_language(where) if " " in where else where
 
 
 def _frames(bucket: Mapping[str, Any]) -> str:
