@@ -85,7 +85,7 @@ def _how(run: Kept, log: Followed, steps: int, by_path: bool) -> str:
     step = log.step
     share = live(f"train-bar:{run.id}", bar(min(1.0, step / steps) if steps else 0.0), "div")
     if run.state == "failed":
-        why = marked(seen(run, run.said, by_path) or say("train.failed"))
+        why = marked(seen(run, run.said, by_path)) if run.said else escape(say("train.failed"))
         return f'<p class="note bad" role="alert">{why}</p>{share if step else ""}'
     if run.state == "stopping":
         words = escape(say("train.stopping"))
