@@ -212,7 +212,7 @@ def test_a_run_without_labels_neither_draws_nor_stores_them(tmp_path: Path) -> N
 def test_the_lip_layers_begin_with_the_loss_of_knowing_nothing(task: Any) -> None:
     made = stage(LipAlignment(block=1), form=Form.spoken(task, 2), tasks={task: 1.0})
     losses = made(made.source(0))
-    assert losses["lips"].item() == pytest.approx(2 * 3 * math.log(2), rel=1e-5), "of speech and of tokens"
+    assert losses["lips"].item() == pytest.approx((3 + 4) * math.log(2), rel=1e-5), "of speech and of tokens"
     assert torch.allclose(losses["total"], losses["main"] + 0.3 * losses["lips"])
     losses["lips"].backward()
     assert made.lips_heard.weight.grad.any() and made.lips_shown.weight.grad.any()
@@ -221,10 +221,10 @@ def test_the_lip_layers_begin_with_the_loss_of_knowing_nothing(task: Any) -> Non
 def test_lips_are_asked_of_what_is_made_and_of_what_is_heard() -> None:
     chance = torch.Generator().manual_seed(4)
     tokens, track, lips, hidden = (
-        torch.rand(shape, generator=chance) for shape in ((1, 2, 5), (1, 2, 3), (1, 4, 3), (1, 4, 8))
+        torch.rand(shape, generator=chance) for shape in ((1, 2, 5), (1, 2, 3), (1, 4, 4), (1, 4, 8))
     )
     made = torch.tensor([[True, False, True, False]])
-    layers = {"lips_heard": torch.nn.Linear(5, 3), "lips_shown": torch.nn.Linear(8, 3)}
+    layers = {"lips_heard": torch.nn.Linear(5, 3), "lips_shown": torch.nn.Linear(8, 4)}
 
     def entropy(layer: torch.nn.Linear, x: torch.Tensor, wanted: torch.Tensor) -> np.ndarray:
         z = x.numpy() @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
@@ -237,14 +237,15 @@ def test_lips_are_asked_of_what_is_made_and_of_what_is_heard() -> None:
     assert loss is not None and loss.item() == pytest.approx(heard.mean() + shown[[0, 2]].mean(), rel=1e-5)
 
 
-def test_every_token_of_a_frame_is_asked_for_its_mouth() -> None:
+def test_every_token_of_a_frame_is_asked_for_its_mouth_and_eyes() -> None:
     form = Form.spoken("dubbing", 2)
-    track = torch.arange(float(3 * form.frames)).view(1, form.frames, 3)
-    found = spoken_of(torch.zeros(1, form.speech, 6), track, form)
-    assert found.tokens.shape == (1, form.frames, 12) and found.lips.shape == (1, form.tokens, 3)
+    faces = torch.arange(float(4 * form.frames)).view(1, form.frames, 4)
+    found = spoken_of(torch.zeros(1, form.speech, 6), faces, form)
+    assert found.tokens.shape == (1, form.frames, 12) and found.lips.shape == (1, form.tokens, 4)
+    assert (found.track == faces[..., :3]).all(), "no sound tells of eyes"
     each = form.h * form.w
     for frame in range(form.frames):
-        assert (found.lips[0, frame * each : (frame + 1) * each] == track[0, frame]).all()
+        assert (found.lips[0, frame * each : (frame + 1) * each] == faces[0, frame]).all()
     assert not found.lips[0, form.frames * each :].any(), "references are of no frame"
 
 

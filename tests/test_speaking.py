@@ -134,6 +134,18 @@ def test_what_is_heard_are_the_columns_that_the_encoder_hears_in_the_whole_recor
         assert torch.equal(heard([one])[0], whole[list(one.frames)])
 
 
+@pytest.mark.parametrize("form", FORMS, ids=SPOKEN)
+def test_a_batch_tells_how_mouths_and_eyes_are_held_in_each_frame(form: Form) -> None:
+    samples = stage().source
+    faces = samples.batch(form, list(range(40)), 0)["faces"]
+    for index in range(40):
+        one = take(form, samples.world.seed, index)
+        assert torch.allclose(faces[index, :, :3], torch.from_numpy(one.performance.track(one.frames)), atol=1e-3)
+        open_ = [one.performance.portrait.lids(time) for time in one.performance.times(one.frames)]
+        assert torch.allclose(faces[index, :, 3], torch.tensor(open_), atol=1e-3)
+    assert (faces[..., 3] < 0.5).any(), "somebody blinks"
+
+
 def test_people_of_the_evaluation_are_never_trained_on() -> None:
     trained = {take(MOUTH, 3, index).performance.portrait.caption for index in range(400)}
     unseen = {take(MOUTH, 3, index, "unseen").performance.portrait.caption for index in range(100)}
@@ -230,7 +242,7 @@ def test_a_store_changes_no_batch(tmp_path: Path) -> None:
         expected, batch = plain.source(step), stored.source(step)
         assert ("clean" in batch) == (step >= 2), "two samples are stored after two steps of one"
         assert torch.allclose(stored.clean(batch), plain.clean(expected), atol=2e-2)
-        for name in ("times", "noise", "ids", "index", "given", "mels", "track", "heard", "haze"):
+        for name in ("times", "noise", "ids", "index", "given", "mels", "faces", "heard", "haze"):
             assert torch.equal(batch[name], expected[name])
 
 

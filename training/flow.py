@@ -24,6 +24,7 @@ from models.speech import SpeechEncoder
 from pipelines.text import text_plan
 
 from .accelerators import AuxiliaryLoss, Seen, Sizes, Spoken
+from .accelerators.lip_alignment import TRACK
 from .clips import read_clip
 from .config import FlowConfig
 from .forms import CLIP_FRAMES, CLIP_HOME, SPOKEN, Form
@@ -141,7 +142,7 @@ class FlowStage(Stage):
             if self.speech is not None and form.speech:
                 tokens = self.speech(batch["mels"])
                 context = torch.cat([context, self.heard(self.speech, tokens, batch).to(context)], 1)
-                spoken = spoken_of(tokens, batch["track"], form)
+                spoken = spoken_of(tokens, batch["faces"], form)
             noisy = torch.lerp(clean, batch["noise"], times[..., None].expand_as(clean))
             if "haze" in batch:
                 noisy = noisy + batch["haze"][..., None] * batch["noise"]
@@ -326,11 +327,11 @@ class FlowStage(Stage):
         return self.held_out_loss() | rates | self.worth_of_speech()
 
 
-def spoken_of(tokens: Tensor, track: Tensor, form: Form) -> Spoken:
-    """Speech tokens [B, F * G, X] and the track [B, F, 3] they hold mouths by; references are of no frame."""
-    lips = track.repeat_interleave(form.h * form.w, 1)
+def spoken_of(tokens: Tensor, faces: Tensor, form: Form) -> Spoken:
+    """Speech tokens [B, F * G, X] and how mouths and eyes are held [B, F, 4]; references are of no frame."""
+    lips = faces.repeat_interleave(form.h * form.w, 1)
     lips = torch.nn.functional.pad(lips, (0, 0, 0, form.tokens - lips.shape[1]))
-    return Spoken(tokens.unflatten(1, (track.shape[1], -1)).flatten(2), track, lips)
+    return Spoken(tokens.unflatten(1, (faces.shape[1], -1)).flatten(2), faces[..., :TRACK], lips)
 
 
 def _save_sheet(pictures: Tensor, path: Path) -> None:

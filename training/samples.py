@@ -22,7 +22,7 @@ from pipelines.blend import fill as paint_over
 
 from . import speaking
 from .accelerators import Accelerator
-from .accelerators.lip_alignment import TRACK
+from .accelerators.lip_alignment import FACE
 from .arrangement import Box, contradicted, fill, global_prompt, named, overlapping, shaken, within
 from .chance import generator
 from .config import FlowConfig
@@ -94,7 +94,7 @@ class Samples:
             the tokens that are given, or kept [B, n * h * w], are encoded; times [B]; noise [B, N, C]; ids and mask
             [B * S, L]; index [B]; step; labels [B, N, colours + shapes], while an accelerator needs them; keep [K],
             where one drops tokens; given [B, S * L + speech + N], but for plain pictures; boxes [B, K, 4] and present
-            [B, K], where the siamese branch is trained; mels [B, F, M, K], track [B, F, 3], heard [B] and haze
+            [B, K], where the siamese branch is trained; mels [B, F, M, K], faces [B, F, 4], heard [B] and haze
             [B, N], where somebody speaks.
         """
         form = self.form(step)
@@ -146,7 +146,7 @@ class Samples:
             told = torch.tensor([[bool(caption) for caption in sample.captions[1:]] for sample in samples])
             batch["present"] = told
         if form.speech:
-            batch["mels"], batch["track"] = self.sounds(samples, form, indices)
+            batch["mels"], batch["faces"] = self.sounds(samples, form, indices)
             batch["heard"] = torch.tensor([sample.heard for sample in samples])
             batch["haze"] = speaking.haze(_takes(samples), form, chance)
         return batch
@@ -177,7 +177,7 @@ class Samples:
             labels = len(self.names) if self.labelled and form.task in STORED_LABELS else 0
             rows, told = (form.tokens, self.channels + labels), ""
             if what == "heard":
-                rows, told = (form.frames, speaking.BANDS * speaking.COLUMNS + TRACK), "-heard"
+                rows, told = (form.frames, speaking.BANDS * speaking.COLUMNS + FACE), "-heard"
             elif form.task in STORED_LABELS and not labels:
                 told = "-unlabelled"
             drawn = fingerprint(self.world, *more)
@@ -186,16 +186,17 @@ class Samples:
         return self.stores[form, what]
 
     def sounds(self, samples: Sequence[Sample], form: Form, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """[B, F, M, K] what is heard and [B, F, 3] how it holds mouths, from a store where the run keeps one."""
+        """[B, F, M, K] what is heard and [B, F, 4] how mouths and eyes are held, from a store where there is one."""
         shape, store = (speaking.BANDS, speaking.COLUMNS), self.store(form, "heard")
         kept = store.get(indices) if store else None
         if kept is None:
             takes = _takes(samples)
             # As a store gives it back.
-            kept = torch.cat([speaking.heard(takes).flatten(2), speaking.mouths(takes)], 2).half().float()
+            parts = (speaking.heard(takes).flatten(2), speaking.mouths(takes), speaking.lids(takes))
+            kept = torch.cat(parts, 2).half().float()
             if store:
                 store.put(indices, kept)
-        return kept[..., :-TRACK].unflatten(2, shape), kept[..., -TRACK:]
+        return kept[..., :-FACE].unflatten(2, shape), kept[..., -FACE:]
 
     # ------------------------------------------------------------ what a sample is
 

@@ -188,6 +188,12 @@ def mouths(takes: Sequence[Take]) -> Tensor:
     return torch.from_numpy(np.stack([one.performance.track(one.frames) for one in takes]))
 
 
+def lids(takes: Sequence[Take]) -> Tensor:
+    """[B, F, 1] how far the eyes are open in each frame."""
+    seen = [[[one.performance.portrait.lids(time)] for time in one.performance.times(one.frames)] for one in takes]
+    return torch.tensor(seen)
+
+
 def haze(takes: Sequence[Take], form: Form, generator: torch.Generator) -> Tensor:
     """[B, N] how much noise lies on tokens: a little on the frames that come from the window before, none elsewhere.
 

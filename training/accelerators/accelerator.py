@@ -37,7 +37,7 @@ class Spoken:
     Attributes:
         tokens: [B, F, G * X] the speech tokens of each frame, also of the samples from which they were kept.
         track: [B, F, 3] the mouth in each frame.
-        lips: [B, N, 3] the mouth of each token's frame.
+        lips: [B, N, 4] the mouth of each token's frame, and how far its eyes are open.
     """
 
     tokens: Tensor

@@ -1,7 +1,9 @@
-"""Lip alignment: speech, and a block's tokens, are asked how the mouth is held, which a procedural voice knows.
+"""Lip alignment: speech, and a block's tokens, are asked how the mouth is held, and the tokens how the eyes are.
 
 A mouth that is learnt from velocities alone has to find out at once what sounds mean and where they are to be heard.
-As in label alignment (REPA, 2410.06940) there is something to ask instead of an encoder: the track of the voice.
+As in label alignment (REPA, 2410.06940) there is something to ask instead of an encoder: the track of the procedural
+voice. A blink is in few frames and small, so velocities alone are well served by eyes that never shut; so the lids are
+asked for too.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from .accelerator import AuxiliaryLoss, Seen, Sizes
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-TRACK = 3  # opening, width and roundness, each 0..1
+TRACK = 3  # opening, width and roundness of the mouth, each 0..1
+FACE = TRACK + 1  # and how far the eyes are open, 0..1, which no sound tells
 
 
 class LipAlignment(AuxiliaryLoss):
@@ -41,14 +44,14 @@ class LipAlignment(AuxiliaryLoss):
         if not sizes.speech:
             return {}
         layers = {}
-        for name, width in (("lips_heard", sizes.speech), ("lips_shown", sizes.width)):
-            layers[name] = nn.utils.skip_init(nn.Linear, width, TRACK)
+        for name, width, asked in (("lips_heard", sizes.speech, TRACK), ("lips_shown", sizes.width, FACE)):
+            layers[name] = nn.utils.skip_init(nn.Linear, width, asked)
             nn.init.zeros_(layers[name].weight)
             nn.init.zeros_(layers[name].bias)
         return dict(layers)
 
     def loss(self, seen: Seen) -> Tensor | None:
-        """Binary cross-entropies summed over the track; None where nobody speaks."""
+        """Binary cross-entropies summed over what is asked; None where nobody speaks."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         if seen.spoken is None:
