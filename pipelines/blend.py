@@ -13,7 +13,7 @@ from pipelines.files.media import Pixels
 Floats = NDArray[np.float32]
 
 REACH = 8.0  # pixels over which the correction of a seam fades: half a token
-DIFFERENT = 3.0  # times what an autoencoder misses on average: so much is another picture
+DIFFERENT = 5.0  # times what an autoencoder misses on average: so much is another picture
 AROUND = 5  # pixels, down and across, whose difference counts
 ROUNDS = 24  # of relaxation; the pyramid gives the slow part, so these only settle the last few pixels
 
@@ -48,7 +48,7 @@ def unchanged(source: Pixels, known: Floats, drawn: Floats, hole: NDArray[np.boo
 
     An autoencoder blurs what it did not learn, so skin that nobody meant to change would lose its texture. Drawn is
     compared with what the autoencoder makes of the source, `known`: within what it itself misses of the source in the
-    hole, on average, the two show the same; from three times that on they do not.
+    hole, on average, the two show the same; from five times that on they do not.
 
     Args:
         source: [H, W, 3].
