@@ -42,6 +42,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.estimate
 	$(BIN)/python -m benchmarks.deferred
 	$(BIN)/python -m benchmarks.layered
+	$(BIN)/python -m benchmarks.dubbing
 	$(BIN)/python -m benchmarks.studio --seconds 30
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.batch

@@ -1,6 +1,7 @@
-"""Dubbing: `python -m benchmarks.dubbing --model FOLDER`. Frames a second, and what a window and a longer clip cost.
+"""Dubbing: `python -m benchmarks.dubbing`. Frames a second, and what a window and a longer clip cost.
 
-A procedural person is dubbed with another's voice by the checkpoint that is named, in one process that is warm:
+A procedural person is dubbed with another's voice, by the embedded checkpoint or the one of `--model`, in one process
+that is warm:
 
 - windows: the same clip in windows of several lengths, with the seconds of one window and of one new frame;
 - lengths: clips of several lengths with the same window, with the seconds of a frame, and the largest and smallest of
@@ -72,7 +73,7 @@ def fastest(engine: Engine, jobs: list[DubbingJob], rounds: int) -> list[tuple[f
 def main() -> None:
     """Print versions, then a row for each window and for each length."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="a checkpoint that hears: a folder with a speech encoder")
+    parser.add_argument("--model", default="papercut", help="a checkpoint that hears: a folder with a speech encoder")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=16)

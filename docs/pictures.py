@@ -5,6 +5,7 @@ Nothing is chosen among seeds: each page shows what its jobs give.
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,8 @@ HERE = Path(__file__).parent / "pictures"
 PAPER, GAP, TALL = (244, 240, 231), 8, 160  # the colour between pictures, its width, and the height of each, in pixels
 MOST = 1_000  # pixels that a page is wide
 
-# A page, its file of jobs, and how many frames of each output are shown.
+# A page, its file of jobs (the template of a table where one of that name is there), and how many frames of each output
+# are shown.
 PAGES: dict[str, tuple[str, int]] = {
     "text": ("demo.yaml", 1),
     "video": ("video.yaml", 4),
@@ -27,6 +29,7 @@ PAGES: dict[str, tuple[str, int]] = {
     "scenes": ("scenes.yaml", 8),
     "layout": ("layout.yaml", 1),
     "layered": ("layered.yaml", 1),
+    "dubbing": ("dubbing.yaml", 8),
 }
 
 
@@ -36,9 +39,11 @@ def main() -> int:
     for page, (file, shown) in PAGES.items():
         with tempfile.TemporaryDirectory() as folder:
             jobs = TOP / "assets" / "examples" / file
-            words = [sys.executable, "-m", "pipelines.cli", "render", str(jobs), "--out", folder, "--quiet"]
+            table = jobs.with_suffix(".csv")
+            files = [str(table), "--template", str(jobs)] if table.exists() else [str(jobs)]
+            words = [sys.executable, "-m", "pipelines.cli", "render", *files, "--out", folder, "--quiet"]
             subprocess.run(words, cwd=TOP, check=True)
-            rows = [of(Path(folder), stem, shown) for stem in names(jobs)]
+            rows = [of(Path(folder), stem, shown) for stem in names(table if table.exists() else jobs)]
         # Single pictures go into lines, and what belongs to one job stands in a line of its own.
         lines = rows if any(len(row) > 1 for row in rows) else [[row[0] for row in rows]]
         sheet(lines).save(HERE / f"{page}.webp", quality=88, method=6)
@@ -54,6 +59,9 @@ def main() -> int:
 
 def names(jobs: Path) -> list[str]:
     """The outputs' names, in the order of the jobs."""
+    if jobs.suffix == ".csv":
+        with jobs.open(newline="") as table:
+            return [row["name"] for row in csv.DictReader(table)]
     return [line.split()[1] for line in jobs.read_text().splitlines() if line.startswith("name: ")]
 
 

@@ -29,6 +29,7 @@ from pipelines.files.media import read_picture, write_video
 from pipelines.files.yamlfile import documents
 from pipelines.job import DubbingJob, Refusal, parse, recipe
 from pipelines.queue.queue import Queue, Row
+from pipelines.shelf import shelf
 from pipelines.shelf.shelf import Shelf
 from pipelines.voice import footage
 from pipelines.voice.overtime import MOMENTS
@@ -90,7 +91,7 @@ class House:
     def sent(self, **changes: Any) -> dict[str, Any]:
         """The job that the page sends when a face and a voice are given, and `changes` besides."""
         form = self.form()
-        return form.job(values(form, **{"source": self.face(), "audio": self.voice(), **changes}))
+        return form.job(values(form, **{"model": "hearing", "source": self.face(), "audio": self.voice(), **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -252,15 +253,19 @@ def test_a_portrait_is_of_a_size_that_is_drawn_and_needs_no_face(house: House) -
     assert house.uploads.of(house.sent(source=house.face(large))["source"]).width == 288  # type: ignore[union-attr]
 
 
-def test_while_no_model_hears_the_tab_says_so_in_one_sentence(house: House, tmp_path: Path) -> None:
-    deaf = Dubbing.deaf
+def test_while_no_model_hears_the_tab_says_so_in_one_sentence(
+    house: House, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with gr.Blocks():
-        able, unable = Dubbing(house.studio), Dubbing(studio_at(tmp_path / "other"))
-    assert deaf(able) == "" and able.form.part("model").value == "hearing"
-    assert "No model here can hear yet: dubbing needs a checkpoint with a folder called speech" in deaf(unable)
-    job = parse({**house.sent(), "model": "papercut"})
-    with pytest.raises(Refusal, match="'papercut' has no speech encoder"):
+        able = Dubbing(house.studio)
+    assert Dubbing.deaf(able) == "" and able.form.part("model").value == "papercut"
+    job = parse({**house.sent(), "model": str(tiny)})
+    with pytest.raises(Refusal, match="has no speech encoder"):
         house.studio.check(job)
+    monkeypatch.setattr(shelf, "EMBEDDED", tmp_path)
+    with gr.Blocks():
+        unable = Dubbing(studio_at(tmp_path / "other"))
+    assert "No model here can hear yet: dubbing needs a checkpoint with a folder called speech" in unable.deaf()
 
 
 # ------------------------------------------------------------ the face

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,9 +14,14 @@ from models.checkpoint import EMBEDDED, describe
 from pipelines.cli import main
 from pipelines.engine import Engine
 from pipelines.files.jobfile import read_jobs
+from pipelines.files.media import read_picture
+from pipelines.job import parse
 from training.evaluate import drawer
+from training.evaluate_dubbing import read_wave
+from training.lips import read_portrait, sync
 from training.papercut import World
 from training.renders import Settings
+from training.voice import envelope
 
 PAPERCUT = EMBEDDED / "papercut"
 DEMO = EMBEDDED / "examples" / "demo.yaml"
@@ -82,3 +88,21 @@ def test_every_size_in_its_range_gives_a_whole_picture(size: tuple[int, int]) ->
     corners = torch.stack([pictures[:, :, y, x] for y in (1, -2) for x in (1, -2)])
     paper = torch.tensor([[246, 246, 242], [246, 207, 62]]) / 255
     assert (corners - paper).abs().max() < 0.12, "the ground reaches every corner"
+
+
+def test_it_dubs_a_portrait_whose_mouth_goes_with_recorded_speech() -> None:
+    examples, fps = EMBEDDED / "examples", 10
+    told = {
+        "task": "dubbing",
+        "source": str(examples / "portrait.png"),
+        "audio": str(examples / "speech.wav"),
+        "seed": 2,
+    }
+    job = parse({**told, "prompt": "a yellow face with black hair on a blue background", "fps": fps, "steps": 12})
+    (rendered,) = Engine("cpu").render([job], lambda step, steps: True)
+    frames = np.stack([frame[..., :3] for frame in rendered.frames])
+    samples, rate = read_wave(examples / "speech.wav")
+    loud = envelope(samples, rate, (np.arange(len(frames)) + 0.5) / fps)
+    assert sync(read_portrait(frames).opening, loud, 1).best > 0.4
+    source = read_picture(examples / "portrait.png")[..., :3]
+    assert (frames[:, : source.shape[0] // 2] == source[: source.shape[0] // 2]).all(), "eyes and hair are the source's"

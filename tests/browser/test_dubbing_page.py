@@ -11,10 +11,9 @@ import pytest
 from pipelines.estimate import Rendered
 from pipelines.files.media import write_video
 from pipelines.job import Job
-from pipelines.shelf.shelf import Shelf
 from tests.browser.conftest import Open, keep
 from tests.paced import until
-from tests.speaking import hearing, portrait, sound, still
+from tests.speaking import portrait, sound, still
 from tests.staged import Served, StagedEngine, served
 from tests.test_dubbing_parts import two
 
@@ -31,18 +30,15 @@ navigator.mediaDevices.getUserMedia = async () => {
 
 
 class HearingEngine(StagedEngine):
-    """Renders dubbings for real, with the small model."""
+    """Renders dubbings for real."""
 
     def _one(self, job: Job) -> Rendered:
         return self._engine.render([job], lambda step, steps: True)[0]
 
 
 @pytest.fixture(scope="module")
-def studio(chromium: Any, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("studio")
-    model = hearing(tiny, tmp_path_factory.mktemp("hearing") / "hearing")
-    Shelf(folder, by_path=True).add(str(model))
-    with served(folder, HearingEngine()) as studio:
+def studio(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("studio"), HearingEngine()) as studio:
         yield studio
 
 
@@ -88,7 +84,7 @@ def test_a_picked_face_says_what_a_voice_says(studio: Served, visit: Open, tmp_p
     until(lambda: "10 frames, 0.4 s" in page.inner_text("#dubbing-cost"))
     keep(page, "dubbing")
     job = render(studio, page)
-    assert job["face"] is not None and job["face"][0] > 0.6 and job["model"].endswith("hearing")
+    assert job["face"] is not None and job["face"][0] > 0.6 and job["model"] == "papercut"
     page.wait_for_selector("#dubbing-easel .over-time polyline")
     made = "document.querySelector('#dubbing-easel [data-made]')"
     until(lambda: page.evaluate(f"{made}.readyState") >= 1)
