@@ -5,7 +5,6 @@ Nothing is chosen among seeds: each page shows what its jobs give.
 
 from __future__ import annotations
 
-import csv
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import av
 from PIL import Image, ImageOps
+
+from pipelines.files.jobfile import read_jobs
 
 TOP = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "pictures"
@@ -43,7 +44,7 @@ def main() -> int:
             files = [str(table), "--template", str(jobs)] if table.exists() else [str(jobs)]
             words = [sys.executable, "-m", "pipelines.cli", "render", *files, "--out", folder, "--quiet"]
             subprocess.run(words, cwd=TOP, check=True)
-            rows = [of(Path(folder), stem, shown) for stem in names(table if table.exists() else jobs)]
+            rows = [of(Path(folder), stem, shown) for stem in names(jobs)]
         # Single pictures go into lines, and what belongs to one job stands in a line of its own.
         lines = rows if any(len(row) > 1 for row in rows) else [[row[0] for row in rows]]
         sheet(lines).save(HERE / f"{page}.webp", quality=88, method=6)
@@ -59,10 +60,9 @@ def main() -> int:
 
 def names(jobs: Path) -> list[str]:
     """The outputs' names, in the order of the jobs."""
-    if jobs.suffix == ".csv":
-        with jobs.open(newline="") as table:
-            return [row["name"] for row in csv.DictReader(table)]
-    return [line.split()[1] for line in jobs.read_text().splitlines() if line.startswith("name: ")]
+    table = jobs.with_suffix(".csv")
+    sources = read_jobs([table], template=jobs) if table.exists() else read_jobs([jobs])
+    return [str(source.job.name) for source in sources]
 
 
 def of(folder: Path, stem: str, shown: int) -> list[Image.Image]:
