@@ -186,7 +186,7 @@ def test_eyes_blink_once_a_slot_at_irregular_times_for_a_short_time() -> None:
         starts = np.flatnonzero(shut[1:] & ~shut[:-1]) / 500
         ends = np.flatnonzero(shut[:-1] & ~shut[1:]) / 500
         assert len(starts) == len(ends) == 8
-        assert np.all(ends - starts == pytest.approx(0.1, abs=0.01))
+        assert np.all(ends - starts == pytest.approx(0.25, abs=0.01))
         assert (lids < 0.999).mean() * SLOT == pytest.approx(BLINK, abs=0.01)
         assert np.diff(starts).std() > 0.2
         assert np.abs(np.diff(lids)).max() < 0.1

@@ -145,6 +145,7 @@ class FlowStage(Stage):
                 spoken = spoken_of(tokens, batch["faces"], form)
             noisy = torch.lerp(clean, batch["noise"], times[..., None].expand_as(clean))
             if "haze" in batch:
+                noisy = torch.lerp(noisy, clean.roll(1, 0), batch["drift"][..., None].expand_as(clean))
                 noisy = noisy + batch["haze"][..., None] * batch["noise"]
             output = self.transformer(
                 noisy,

@@ -33,7 +33,9 @@ MOUTH_BOX: Box = (-0.165, 0.062, 0.165, 0.268)
 SIZE = 1.15  # of a usual head, as a scale
 HOME = 0.03  # how far below the middle of the picture the middle of the head is
 
-SLOT, BLINK, SHUT = 2.5, 0.15, 0.05  # seconds: one blink in each slot, how long it takes, and how long the eye is shut
+# Seconds: one blink in each slot, how long it takes, and how long the eye is shut. A paper eye is slower than ours, so
+# that a blink is seen in two frames at 8 a second.
+SLOT, BLINK, SHUT = 2.5, 0.3, 0.2
 SWAY, NOD, TILT = 0.014, 0.009, 0.035  # how far the head goes sideways, up and down, and turns (radians), at most
 
 

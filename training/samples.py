@@ -94,7 +94,7 @@ class Samples:
             the tokens that are given, or kept [B, n * h * w], are encoded; times [B]; noise [B, N, C]; ids and mask
             [B * S, L]; index [B]; step; labels [B, N, colours + shapes], while an accelerator needs them; keep [K],
             where one drops tokens; given [B, S * L + speech + N], but for plain pictures; boxes [B, K, 4] and present
-            [B, K], where the siamese branch is trained; mels [B, F, M, K], faces [B, F, 4], heard [B] and haze
+            [B, K], where the siamese branch is trained; mels [B, F, M, K], faces [B, F, 4], heard [B], haze and drift
             [B, N], where somebody speaks.
         """
         form = self.form(step)
@@ -149,6 +149,7 @@ class Samples:
             batch["mels"], batch["faces"] = self.sounds(samples, form, indices)
             batch["heard"] = torch.tensor([sample.heard for sample in samples])
             batch["haze"] = speaking.haze(_takes(samples), form, chance)
+            batch["drift"] = speaking.drift(_takes(samples), form, chance)
         return batch
 
     # ------------------------------------------------------------ what a batch is of

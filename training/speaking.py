@@ -41,7 +41,9 @@ BEFORE = (0, 0, 0, 1, 2, 3)  # how many frames come from the window before; half
 TIGHT = 0.7  # share of the takes in which what is made follows the mouth from frame to frame
 BANDS, COLUMNS = 64, 33  # what a `SpeechEncoder` hears unless it is told otherwise
 DRAWN_BY = ("portrait", "face", "sheet", "voice", "speaking")  # the files that decide what a take shows
-HAZE = (-3.0, 0.5)  # mean and deviation of ln sigma, the noise on the frames before (Hallo3, 2412.00733)
+HAZE = (-2.5, 0.6)  # mean and deviation of ln sigma, the noise on the frames before (Hallo3, 2412.00733: -3 and 0.5)
+DRIFT = 0.3  # at most this share of the frames before is somebody else's
+STEADY = 0.4  # share of the takes whose frames before have nothing of anybody else
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,20 @@ def haze(takes: Sequence[Take], form: Form, generator: torch.Generator) -> Tenso
     found = torch.zeros(len(takes), form.tokens)
     for b, one in enumerate(takes):
         found[b, : one.before * form.h * form.w] = sigma[b]
+    return found
+
+
+def drift(takes: Sequence[Take], form: Form, generator: torch.Generator) -> Tensor:
+    """[B, N] which share of tokens is somebody else's: of the frames that come from the window before, none elsewhere.
+
+    Noise is another in every token, so from a whole frame of them a colour can be told all the same. Where a long
+    portrait goes astray, it does so in all tokens at once: there references have to be believed.
+    """
+    most, steady = torch.rand((2, len(takes)), generator=generator)
+    found = torch.zeros(len(takes), form.tokens)
+    for b, one in enumerate(takes):
+        if steady[b] >= STEADY:
+            found[b, : one.before * form.h * form.w] = DRIFT * most[b]
     return found
 
 
