@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 EMBEDDED = Path(__file__).resolve().parent.parent / "assets"
 LAYOUTS = ("Flux2KleinPipeline",)
 WEIGHTS = ("transformer", "vae", "text_encoder")
+BESIDE = ("auxiliary", "siamese", "speech", "warp")  # folders of weights that a checkpoint may have, too
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format itself
 MAX_CONFIG = 4_000_000

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 import app
-from models.checkpoint import WEIGHTS
+from models.checkpoint import EMBEDDED, WEIGHTS
 from pipelines import cli
 from pipelines.queue.loaded import Loaded, State
 from pipelines.queue.queue import Queue
@@ -61,6 +62,12 @@ def test_the_shelf_has_what_is_embedded_in_folders_and_in_the_hubs_cache(tmp_pat
     assert shelf.choices("layered") == [id for id in found if id != "mine-2"], "layers need alpha"
     mine = shelf.get("mine")
     assert mine is not None and mine.parameters == NUMBERS * len(WEIGHTS)
+    papercut = shelf.get("papercut")
+    assert papercut is not None and papercut.parameters == sum(
+        weights.numel()
+        for path in EMBEDDED.glob("papercut/*/*.safetensors")
+        for weights in load_file(path).values()
+    ), "speech and warp are counted as well"  # fmt: skip
     assert mine.bytes == sum(path.stat().st_size for path in added.rglob("*") if path.is_file())
 
 
@@ -268,6 +275,13 @@ def test_without_a_network_the_sentence_says_so() -> None:
 
 def test_files_in_other_folders_are_not_wanted() -> None:
     assert not any(map(wanted, ["x/model_index.json", "transformer/x/y.json", "transformer/a.py", "a.safetensors", ""]))
+
+
+def test_every_file_of_the_embedded_checkpoint_would_be_fetched_but_for_what_people_read() -> None:
+    names = {path.relative_to(EMBEDDED / "papercut") for path in (EMBEDDED / "papercut").rglob("*") if path.is_file()}
+    assert {str(name) for name in names if not wanted(name.as_posix())} == {"README.md"} | {
+        name.name for name in names if name.suffix == ".yaml" and len(name.parts) == 1
+    }
 
 
 # ------------------------------------------------------------ what the worker holds

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from models.checkpoint import LAYOUTS, PICKLES, WEIGHTS
+from models.checkpoint import BESIDE, LAYOUTS, PICKLES, WEIGHTS
 from pipelines.refusal import Refusal, on_one_line, shown
 
 ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-PARTS = (*WEIGHTS, "tokenizer", "scheduler", "auxiliary", "siamese")
+PARTS = (*WEIGHTS, "tokenizer", "scheduler", *BESIDE)
 SUFFIXES = (".safetensors", ".json", ".txt", ".jinja")  # the last is a tokenizer's chat template, which is text
 TOP = ("model_index.json", "diorama.json")
 SPARE = 2**30  # bytes of the disk that are left free

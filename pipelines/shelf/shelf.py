@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from models.checkpoint import EMBEDDED, MAX_HEADER, PICKLES, WEIGHTS, CheckpointError, Description, describe
+from models.checkpoint import BESIDE, EMBEDDED, MAX_HEADER, PICKLES, WEIGHTS, CheckpointError, Description, describe
 from pipelines.files.atomic import write_bytes
 from pipelines.files.kept import KEPT
 from pipelines.measure import GPUS
@@ -29,7 +29,7 @@ Place = Literal["embedded", "folder", "start", "cache"]
 FILE = Path(KEPT, "shelf.json")  # among the outputs
 MOST_FILE = 2**20  # bytes of it
 INDEX = "model_index.json"
-PARTS = (*WEIGHTS, "auxiliary", "siamese")  # folders of weights
+PARTS = (*WEIGHTS, *BESIDE)
 
 NO_PATHS = (
     "expected a hub id: folders are named on this page only where the studio serves this machine alone; "
