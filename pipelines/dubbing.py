@@ -34,7 +34,7 @@ from pipelines.voice.region import Rectangle
 from pipelines.voice.shots import Shots, read_shots, speech_tokens
 from pipelines.voice.timeline import Window
 
-MANNER = 3  # of making a window: one that was kept by another manner is not taken again
+MANNER = 4  # of making a window: one that was kept by another manner is not taken again
 
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint, Description

@@ -343,6 +343,7 @@ class DubbingJob(_Prompted):
 
     task: Literal["dubbing"]
     prompt: Text = Field("", description="Who speaks, and how.")
+    guidance: Guidance = Field(1.0, description="Classifier-free guidance scale on the words; 1 is none.")
     source: Path = Field(description="The video of a face, or a picture of one.")
     audio: Path = Field(description="The speech: a sound file, or a video with sound.")
     region: Literal["mouth", "portrait"] = Field("mouth", description="Make the mouth new, or the whole picture.")
@@ -356,7 +357,7 @@ class DubbingJob(_Prompted):
         description="Seconds into the clip at which the audio begins; below 0 so much of it is cut off.",
     )
     fps: Fps | None = Field(None, description="Frames a second where the source does not say; null is 25.")
-    speech_guidance: Guidance = Field(1.0, description="How far lips are pushed to the speech; 1 is none.")
+    speech_guidance: Guidance = Field(1.5, description="How far lips are pushed to the speech; 1 is none.")
     warp: bool | None = Field(None, description="Start from moved references; null does where the checkpoint can.")
     references: int = Field(3, ge=1, le=8, description="How many pictures of the mouth the model is shown.")
     window: int = Field(16, ge=2, le=MAX_FRAMES, description="Frames that are made at once.")

@@ -324,6 +324,15 @@ def test_a_run_file_with_a_warp_becomes_a_checkpoint_that_hears(tmp_path: Path) 
     assert (tmp_path / "run" / "warp" / "sheet-000002.png").exists()
     told = (tmp_path / "run" / "transformer" / "log.jsonl").read_text()
     assert "dubbing_speech" in told and "dubbing_given" in told
+    further = text.replace("loop: *loop}}\n", "loop: {{steps: 1, batch: 1, device: cpu, lr: 1.0e-20}}}}\n")
+    further = further.format(folder=tmp_path / "then", checkpoint=tmp_path / "further", more="start_from: FIRST")
+    path.write_text(further.replace("FIRST", str(tmp_path / "made")))
+    assert train(path) == 0
+    for name, weight in MouthWarp.from_pretrained(tmp_path / "further" / "warp").named_parameters():
+        assert torch.equal(weight, warp.get_parameter(name)), f"{name} begins where it was"
+    path.write_text(path.read_text().replace("inner_width: 16", "inner_width: 32").replace("then", "other"))
+    with pytest.raises(Refusal, match="start_from: expected a checkpoint of this file's sizes"):
+        train(path)
 
 
 # ---------------------------------------------------------------- the warp's stage

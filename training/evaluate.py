@@ -278,7 +278,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=8, help="of a clip, or of each scene")
     parser.add_argument("--fps", type=int, default=8)
     parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--guidance", type=float, help="unless given: what a job of the task has, 2 or of faces 1")
     parser.add_argument("--internal-guidance", type=float)
     parser.add_argument("--adapter", action="append", default=[], help="a file that acts on all of it; may be repeated")
     parser.add_argument("--seed", type=int, default=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -73,7 +75,8 @@ def train(path: Path | str, *, device: str = "auto", stop_after: int | None = No
     world = World(seed=run.seed, mixture=run.mixture, placement=run.placement)
     stage = FlowStage(run.transformer, Codec(vae), world, run.folder)
     if run.start_from:
-        take_weights(stage, run.start_from)
+        with _sizes_of(run):
+            take_weights(stage, run.start_from)
     trainer = Trainer(stage, run.transformer.loop, run.folder / "transformer")
     vae.to(trainer.accelerator.device)
     trainer.run(stop_after)
@@ -104,7 +107,8 @@ def _autoencoder(run: RunConfig, stop_after: int | None) -> AutoencoderKLFlux2 |
     elif not (done / "config.json").exists():
         stage = AutoencoderStage(run.autoencoder, run.seed)
         if run.start_from:
-            stage.vae.load_state_dict(_frozen(before).state_dict())
+            with _sizes_of(run):
+                stage.vae.load_state_dict(_frozen(before).state_dict())
             if further == "decoder":
                 stage.keep_latents()
         trainer = Trainer(stage, run.autoencoder.loop, run.folder / "autoencoder")
@@ -128,12 +132,24 @@ def _warp(run: RunConfig, config: WarpConfig, stage: FlowStage, stop_after: int 
     stored.to(torch.bfloat16).to(torch.float32)
     torch.manual_seed(run.seed)
     warping = WarpStage(config, stored, run.seed)
+    if run.start_from and (before := describe(run.start_from).folder / "warp").is_dir():
+        with _sizes_of(run):
+            warping.warp.load_state_dict(MouthWarp.from_pretrained(before, use_safetensors=True).float().state_dict())
     trainer = Trainer(warping, config.loop, run.folder / "warp")
     trainer.run(stop_after)
     if not trainer.finished:
         return None
     trainer.ema.swap(trainer.weights, config.loop.ema[0])
     return warping.warp.cpu()
+
+
+@contextmanager
+def _sizes_of(run: RunConfig) -> Iterator[None]:
+    """Torch tells in many lines that weights have other sizes; a run tells it in one."""
+    try:
+        yield
+    except RuntimeError:
+        raise Refusal("start_from", f"expected a checkpoint of this file's sizes, got {run.start_from!r}") from None
 
 
 def autoencoder_of(name: str) -> Codec:

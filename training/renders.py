@@ -26,7 +26,7 @@ SMALL = 96  # a short side below which a hexagon can not be told from a circle o
 class Settings:
     """How an evaluation renders: checkpoint, sampling, and width and height in pixels. Seeds count up from `seed`.
 
-    `adapters` are the files that act on all of it, with weight 1.
+    Without a guidance every task has its job's own. `adapters` are the files that act on all of it, with weight 1.
     """
 
     model: str = "papercut"
@@ -34,7 +34,7 @@ class Settings:
     frames: int = 8  # of a clip, or of each scene
     fps: int = 8
     steps: int = 24
-    guidance: float = 2.0
+    guidance: float | None = None
     internal_guidance: float | None = None
     seed: int = 0
     adapters: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Settings:
                 "name": f"{task}-{number:03d}",
                 "model": self.model,
                 "steps": self.steps,
-                "guidance": self.guidance,
+                **({} if self.guidance is None else {"guidance": self.guidance}),
                 "internal_guidance": self.internal_guidance,
                 "seed": self.seed + number,
                 "adapters": [{"path": path} for path in self.adapters],

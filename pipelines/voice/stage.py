@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pipelines.job import DubbingJob
 
 CHUNK = 4  # frames in the encoder at once
-WARP_START = 0.7  # the noise level from which a warped mouth is refined: its shape stays, its texture is made
+WARP_START = 0.9  # the noise level from which a warped mouth is refined: skin stays, the shape is made anew
 
 
 @dataclass(frozen=True, eq=False)
