@@ -69,7 +69,7 @@ class Score:
 
 
 def score(clips: range, height: int = 96, width: int = 96, damage: Damage | None = None) -> Score:
-    """Right is: three names, whether the eyes are shut, opening, width and face."""
+    """Right is: three names, whether the eyes are shut where they are not half shut, opening, width and face."""
     result = Score()
     short = min(height, width)
     for index in clips:
@@ -85,7 +85,7 @@ def score(clips: range, height: int = 96, width: int = 96, damage: Damage | None
             result.named.append(named)
             result.right.append(
                 named
-                and bool(reading.blinks[k]) == (portrait.lids(time) < 0.5)
+                and (0.35 < (lids := portrait.lids(time)) < 0.65 or bool(reading.blinks[k]) == (lids < 0.5))
                 and abs(reading.opening[k] - mouths[k, 0]) < 0.06
                 and abs(reading.width[k] - mouths[k, 1]) < 0.12
                 and np.abs(reading.faces[k] - box).max() < 0.015
