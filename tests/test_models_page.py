@@ -71,7 +71,7 @@ def test_every_model_says_what_it_can_and_takes(studio: Studio) -> None:
     shown = html(studio, size=(192, 64), frames=4)
     for words in (
         "<h3>papercut</h3>", "pictures and videos, masked, scenes, layouts, layers, dubbing", "Memory at 192 x 64 x 4",
-        "or more", "26 MB", "12.3 M numbers", "64 to 192 pixels", "words of its own", "comes with the studio",
+        "or more", "26 MB", "12.9 M numbers", "64 to 192 pixels", "words of its own", "comes with the studio",
         "<h3>mine</h3>", "in a folder named at the start", "open text",
     ):  # fmt: skip
         assert words in shown, words
