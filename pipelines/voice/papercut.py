@@ -38,7 +38,7 @@ STEP = 0.05  # by how much a head that was just seen may have grown, and is look
 ENOUGH = 0.012  # of the pixels: the share from which a colour may be a skin
 NEAR = 48.0  # how far a pixel may be from its colour; the closest two colours are 74 apart
 LIKENESS = 0.6  # correlation from which eyes are eyes
-STEADY = 0.02  # by how much more another size has to be alike: a person does not grow from frame to frame
+STEADY = 0.08  # by how much more another size has to be alike: nobody grows from frame to frame, nor in a blink
 LEAST = 24  # pixels of the short side below which nothing can be told
 ROOM = 0.25  # of a face's size: how far around its last place it is looked for first
 
