@@ -190,13 +190,12 @@ def test_outside_the_mouth_every_pixel_is_the_source_and_inside_speech_decides(
     assert len(told["references"]) == 3 and told["passed_frames"] == "" and told["warp"] is False
     over_time = told["over_time"]
     assert len(over_time["loud"]) == len(over_time["open"]) == 13 and None not in over_time["open"]
-    quiet = job(model, source, quiet_sound(tmp_path / "q.wav", 13 / 25))
-    silent, _ = frames_of(engine, quiet)
-    assert np.array_equal(silent[kept], found[kept]) and not np.array_equal(silent, found)
-    left, left_record = frames_of(engine, wanted.model_copy(update={"speech_guidance": 1.0}))
-    assert not np.array_equal(left, found) and np.array_equal(left[kept], found[kept])
-    pushed, _ = frames_of(engine, wanted.model_copy(update={"speech_guidance": 4.0}))
+    _, left_record = frames_of(engine, wanted.model_copy(update={"speech_guidance": 1.0}))
+    pushed, _ = frames_of(engine, wanted.model_copy(update={"speech_guidance": 30.0}))
     assert not np.array_equal(pushed, found) and np.array_equal(pushed[kept], found[kept])
+    quiet = job(model, source, quiet_sound(tmp_path / "q.wav", 13 / 25))
+    silent, _ = frames_of(engine, quiet.model_copy(update={"speech_guidance": 30.0}))
+    assert np.array_equal(silent[kept], found[kept]) and not np.array_equal(silent, pushed), "speech decides"
     evaluations = [one["resolved"]["model_evaluations"] for one in (left_record, record)]
     assert evaluations == [6, 12], "no words, no guidance on them; and on speech a second half"
 
