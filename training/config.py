@@ -131,7 +131,7 @@ class RunConfig(Strict):
 
     `folder` holds the run's state and pictures; `checkpoint` is written when the last stage ends. With `start_from`
     (a checkpoint of the same sizes) its weights are where the run begins, and its autoencoder is kept as it is. `warp`
-    is trained last, on a speech encoder that stands by then.
+    is trained last, on a speech encoder that stands by then, and from the warp of `start_from` where that has one.
     """
 
     seed: int = 1
