@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -191,6 +192,14 @@ def test_eyes_blink_once_a_slot_at_irregular_times_for_a_short_time() -> None:
         assert np.diff(starts).std() > 0.2
         assert np.abs(np.diff(lids)).max() < 0.1
         assert lids.min() == 0
+
+
+def test_blinks_that_are_told_are_the_only_ones() -> None:
+    for portrait in people(5):
+        told = replace(portrait, blinks=(0.5, 0.6, 3.0))
+        shut = np.array([told.lids(k / 100) < 0.5 for k in range(1000)])
+        assert shut[40:72].all() and shut[300] and not shut[np.r_[0:36, 74:286, 314:1000]].any()
+        assert min(replace(portrait, blinks=()).lids(k / 100) for k in range(1000)) == 1
 
 
 def test_people_blink_at_times_of_their_own() -> None:

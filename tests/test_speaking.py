@@ -23,11 +23,12 @@ from training.export import export
 from training.flow import FlowStage
 from training.forms import CLIP_HOME, SPOKEN, SPOKEN_LENGTHS, SPOKEN_SIZES, Form
 from training.main import read_run, take_weights, train
-from training.portrait import MOUTHS, Cast
+from training.portrait import BLINK, MOUTHS, Cast
 from training.speaking import (
     COLUMNS,
     DRIFT,
     RATES,
+    RESPITE,
     Performance,
     heard,
     perform,
@@ -145,6 +146,22 @@ def test_a_batch_tells_how_mouths_and_eyes_are_held_in_each_frame(form: Form) ->
         open_ = [one.performance.portrait.lids(time) for time in one.performance.times(one.frames)]
         assert torch.allclose(faces[index, :, 3], torch.tensor(open_), atol=1e-3)
     assert (faces[..., 3] < 0.5).any(), "somebody blinks"
+
+
+def test_who_speaks_blinks_where_a_phrase_ends_and_who_is_silent_at_times_of_their_own() -> None:
+    silent = 0
+    for index in range(40):
+        one = perform(3, index, 25)
+        shut = np.array([one.portrait.lids(k / 100) < 0.5 for k in range(300)])
+        ends = one.voice.phrase_ends
+        silent += not ends
+        if ends:
+            near = np.abs(np.arange(300)[:, None] / 100 - np.array(ends) - RESPITE).min(1) < BLINK / 2
+            assert not shut[~near].any()
+            assert all(shut[min(round(100 * (end + RESPITE)), 299)] for end in ends if end + RESPITE < 3)
+        else:
+            assert shut.any() and one.portrait.blinks is None
+    assert 0 < silent < 15
 
 
 def test_people_of_the_evaluation_are_never_trained_on() -> None:

@@ -118,6 +118,18 @@ def test_some_voices_say_nothing_and_keep_their_mouths_shut() -> None:
 # ---------------------------------------------------------------- sound
 
 
+def test_phrases_end_where_the_mouth_stays_shut_after_something_said() -> None:
+    ends = [(voice, end) for voice in voices(10) for end in voice.phrase_ends]
+    assert len(ends) >= 20
+    for voice, end in ends:
+        pause = next(one for one in voice.sounds if one.start == end)
+        assert pause.name == "pause" and voice.sounds[voice.sounds.index(pause) - 1].name != "pause"
+    for voice in {voice for voice, _ in ends}:
+        assert {one.name for one in voice.sounds if one.start >= voice.phrase_ends[-1]} == {"pause"}, "the last one too"
+    silent = next(voice for voice in (Voice(5, index, 2.0) for index in range(200)) if len(voice.sounds) == 2)
+    assert silent.phrase_ends == ()
+
+
 def test_vowels_ring_at_their_first_formant() -> None:
     """The strongest harmonic below 1100 Hz lies within one and a half harmonics of it."""
     right = []

@@ -33,8 +33,8 @@ MOUTH_BOX: Box = (-0.165, 0.062, 0.165, 0.268)
 SIZE = 1.15  # of a usual head, as a scale
 HOME = 0.03  # how far below the middle of the picture the middle of the head is
 
-# Seconds: one blink in each slot, how long it takes, and how long the eye is shut. A paper eye is slower than ours, so
-# that a blink is seen in two frames at 8 a second.
+# Seconds: one blink in each slot of who is told no other times, how long it takes, and how long the eye is shut. A paper
+# eye is slower than ours, so that a blink is seen in two frames at 8 a second.
 SLOT, BLINK, SHUT = 2.5, 0.3, 0.2
 SWAY, NOD, TILT = 0.014, 0.009, 0.035  # how far the head goes sideways, up and down, and turns (radians), at most
 
@@ -92,7 +92,8 @@ class Portrait:
         y: how far below.
         scale: of head and shoulders, 1 is usual.
         wave: of the scenery, as `Scene.wave`.
-        seed: of blinks and head motion.
+        seed: of head motion, and of blinks where `blinks` says nothing.
+        blinks: middles of blinks, in seconds; None is one in each slot.
     """
 
     skin: str
@@ -107,6 +108,7 @@ class Portrait:
     scale: float = 1.0
     wave: float = 0.25
     seed: int = 0
+    blinks: tuple[float, ...] | None = None
 
     @property
     def backdrop(self) -> Scene:
@@ -144,8 +146,11 @@ class Portrait:
 
     def lids(self, time: float) -> float:
         """How far the eyes are open at `time` seconds, 0..1: a blink is 0 in its middle."""
-        slot = math.floor(time / SLOT)
-        off = abs(time - slot * SLOT - _blink(self.seed, slot))
+        middles = self.blinks
+        if middles is None:
+            slot = math.floor(time / SLOT)
+            middles = (slot * SLOT + _blink(self.seed, slot),)
+        off = min((abs(time - middle) for middle in middles), default=math.inf)
         return _smooth((off - SHUT / 2) / ((BLINK - SHUT) / 2))
 
     def face_box(self, time: float, aspect: tuple[float, float] = (1.0, 1.0)) -> Box:

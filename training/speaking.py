@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
@@ -43,6 +43,7 @@ BANDS, COLUMNS = 64, 33  # what a `SpeechEncoder` hears unless it is told otherw
 DRAWN_BY = ("portrait", "face", "sheet", "voice", "speaking")  # the files that decide what a take shows
 HAZE = (-2.5, 0.6)  # mean and deviation of ln sigma, the noise on the frames before (Hallo3, 2412.00733: -3 and 0.5)
 DRIFT = 0.3  # at most this share of the frames before is somebody else's
+RESPITE = 0.12  # seconds from the end of a phrase to the middle of the blink there
 STEADY = 0.4  # share of the takes whose frames before have nothing of anybody else
 
 
@@ -117,8 +118,15 @@ class Take:
 
 
 def perform(seed: int, index: int, fps: int, split: str = "train", seconds: float = SECONDS) -> Performance:
-    """Performance `index` of a seed, of people whose captions are those of a split (see `Cast`)."""
-    return Performance(Cast(seed, split).portrait(index), Voice(seed, index, seconds), fps)
+    """Performance `index` of a seed, of people whose captions are those of a split (see `Cast`).
+
+    Who speaks blinks where a phrase ends, as people tend to (Nakano and Kitazawa, 2010): a blink that hangs on nothing
+    to be heard or seen is too rare for a small model to learn. Who says nothing blinks at times of their own.
+    """
+    portrait, voice = Cast(seed, split).portrait(index), Voice(seed, index, seconds)
+    if ends := voice.phrase_ends:
+        portrait = replace(portrait, blinks=tuple(end + RESPITE for end in ends))
+    return Performance(portrait, voice, fps)
 
 
 def take(form: Form, seed: int, index: int, split: str = "train") -> Take:

@@ -166,6 +166,12 @@ class Voice:
         self._say(said, "pause", time, self.duration)
         return tuple(said)
 
+    @cached_property
+    def phrase_ends(self) -> tuple[float, ...]:
+        """When a pause begins that follows something said, in seconds."""
+        pairs = zip(self.sounds, self.sounds[1:], strict=False)
+        return tuple(one.start for before, one in pairs if one.name == "pause" != before.name)
+
     def track(self, times: ArrayLike) -> NDArray[np.float32]:
         """[T, 3] opening, width and roundness of the mouth at any times; before and after the voice it is shut."""
         return self._curve(self._mouths, times).astype(np.float32)
