@@ -33,8 +33,8 @@ MOUTH_BOX: Box = (-0.165, 0.062, 0.165, 0.268)
 SIZE = 1.15  # of a usual head, as a scale
 HOME = 0.03  # how far below the middle of the picture the middle of the head is
 
-# Seconds: one blink in each slot of who is told no other times, how long it takes, and how long the eye is shut. A paper
-# eye is slower than ours, so that a blink is seen in two frames at 8 a second.
+# Seconds: one blink in each slot where nobody tells other times, how long it takes, and how long the eye is shut. A
+# paper eye is slower than ours, so that a blink is seen in two frames at 8 a second.
 SLOT, BLINK, SHUT = 2.5, 0.3, 0.2
 SWAY, NOD, TILT = 0.014, 0.009, 0.035  # how far the head goes sideways, up and down, and turns (radians), at most
 
