@@ -169,7 +169,7 @@ def test_two_steps_make_an_adapter_that_knows_the_word(tmp_path: Path, monkeypat
     monkeypatch.setattr(mascot, "OLD", 4)
     mascot.write(Path("runs/mascot"))
     run = yaml.safe_load((EXAMPLES / "mascot.yaml").read_text())
-    run["loop"] |= {"steps": 2, "device": "cpu"}
+    run["loop"] |= {"steps": 2, "device": "cpu", "compile": False}  # which takes a minute
     run["samples"] |= {"prompts": [], "every": 100}
     Path("brief.yaml").write_text(yaml.safe_dump(run))
     assert cli.main(["train", "brief.yaml"]) == 0
