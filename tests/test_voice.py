@@ -115,9 +115,6 @@ def test_some_voices_say_nothing_and_keep_their_mouths_shut() -> None:
     assert all(not voice.track(np.arange(50) / 25)[:, 0].any() for voice in silent)
 
 
-# ---------------------------------------------------------------- sound
-
-
 def test_phrases_end_where_the_mouth_stays_shut_after_something_said() -> None:
     ends = [(voice, end) for voice in voices(10) for end in voice.phrase_ends]
     assert len(ends) >= 20
@@ -128,6 +125,9 @@ def test_phrases_end_where_the_mouth_stays_shut_after_something_said() -> None:
         assert {one.name for one in voice.sounds if one.start >= voice.phrase_ends[-1]} == {"pause"}, "the last one too"
     silent = next(voice for voice in (Voice(5, index, 2.0) for index in range(200)) if len(voice.sounds) == 2)
     assert silent.phrase_ends == ()
+
+
+# ---------------------------------------------------------------- sound
 
 
 def test_vowels_ring_at_their_first_formant() -> None:
