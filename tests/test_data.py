@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any
@@ -340,6 +341,24 @@ def test_a_picture_arrives_upright_cut_in_the_middle_with_its_boxes_and_mask(tmp
     assert loaded.frames[0, 64, 10].tolist() == [214, 48, 49, 255] and loaded.mask[64, 10] == 0
     assert loaded.frames[0, 64, 118].tolist() == [0, 0, 0, 255] and loaded.mask[64, 118] == 255
     assert loaded.boxes[0].edges == pytest.approx((0, 0, 0.5, 1))
+
+
+def test_another_cut_shows_its_part_of_everything(tmp_path: Path) -> None:
+    slope = np.broadcast_to(np.arange(SIDE, dtype=np.uint8)[None, :, None], (SIDE, SIDE, 3)).copy()
+    Image.fromarray(slope).save(tmp_path / "a.png")
+    Image.fromarray(slope[..., 0]).save(tmp_path / "a.mask.png")
+    (tmp_path / "a.bbox").write_text(json.dumps([{"label": "left", "bbox": [0, 0, 0.5, 1]}]))
+    data = opened(tmp_path, crops=5, max_crop=0.4)
+    item, bucket = data.order.at(0).items[0], data.order.at(0).bucket
+    edges = []
+    for crop in range(5):
+        loaded = data.load(replace(item, crop=crop), bucket)
+        assert loaded.mask is not None and loaded.frames.shape == (1, SIDE, SIDE, 4)
+        row = loaded.frames[0, SIDE // 2, :, 0]
+        edge = loaded.boxes[0].edges[2] * SIDE  # where the box ends, the slope has its middle
+        assert abs(float(row[round(edge) - 1]) - SIDE / 2) < 3 and np.abs(loaded.mask[64].astype(int) - row).max() <= 1
+        edges.append(round(edge))
+    assert edges[0] == SIDE // 2 and len(set(edges)) > 1
 
 
 def test_layers_keep_their_alpha_and_clear_pixels_do_not_bleed(tmp_path: Path) -> None:

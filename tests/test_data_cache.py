@@ -58,6 +58,7 @@ def test_a_change_of_anything_is_another_key(tmp_path: Path) -> None:
         latent_key(example(path, "video"), BUCKET, 8, "c"),
         latent_key(example(path, "video"), BUCKET, 12, "c"),
         latent_key(replace(example(path), layers=example(path).media), BUCKET, 8, "c", "layers"),
+        keys[0].cut((0.0, 0.1, 0.9, 1.0)), keys[0].cut((0.1, 0.1, 1.0, 1.0)),
         prompt_key("a", "c"), prompt_key("b", "c"), prompt_key("a", "d"),
     ]  # fmt: skip
     picture(path, 2)

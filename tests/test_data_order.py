@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.buckets import AREA, Bucket, boxes_in, cropped, left_of, place, window
+from training.data.buckets import AREA, Bucket, boxes_in, cropped, left_of, place, window, windows
 from training.data.clips import choose, length
 from training.data.config import DataConfig
 from training.data.example import Box
@@ -64,6 +64,24 @@ def test_no_picture_loses_more_than_stated_and_buckets_are_whole_tokens(w: int, 
     assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
     assert (x1 - x0) * (y1 - y0) == pytest.approx(1 - cropped(w, h, bucket.h, bucket.w))
     assert (x1 - x0) * w / ((y1 - y0) * h) == pytest.approx(bucket.w / bucket.h), "nothing is stretched"
+
+
+@given(sides, sides, st.sampled_from([0.02, 0.1, 0.3]), st.integers(1, 9))
+def test_every_cut_has_the_buckets_shape_and_loses_no_more_than_stated(w: int, h: int, crop: float, count: int) -> None:
+    settings = config(max_crop=crop, crops=count)
+    try:
+        bucket = place(w, h, 1, settings)
+    except Fault:
+        return
+    cuts = windows("a", w, h, bucket, settings)
+    assert len(cuts) == count and cuts[0] == window(w, h, bucket)
+    for x0, y0, x1, y1 in cuts:
+        assert 0 <= x0 < x1 <= 1 + 1e-9 and 0 <= y0 < y1 <= 1 + 1e-9
+        assert (x1 - x0) * (y1 - y0) >= 1 - crop - 1e-9
+        assert (x1 - x0) * w / ((y1 - y0) * h) == pytest.approx(bucket.w / bucket.h)
+    assert len(set(cuts)) == count or cropped(w, h, bucket.h, bucket.w) == pytest.approx(crop)
+    assert windows("a", w, h, bucket, settings) == cuts
+    assert count == 1 or windows("b", w, h, bucket, settings) != cuts
 
 
 @given(st.integers(100, 900), st.floats(1 / 3, 3), st.sampled_from([128, 256, 512]))
@@ -216,6 +234,15 @@ def test_captions_are_dropped_and_chosen_as_configured() -> None:
     one = Order(each[:1], 1, 1, 0.0, "cycle")
     turns = [one.at(step).items[0].caption for step in range(4)]
     assert turns[0] != turns[1] and turns[:2] == turns[2:]
+
+
+def test_samples_get_one_of_the_cuts_and_another_number_of_them_is_another_order() -> None:
+    each = placed({ONE: 50})
+    order, plain = Order(each, 50, 1, crops=4), Order(each, 50, 1)
+    seen = Counter(item.crop for step in range(20) for item in order.at(step).items)
+    assert seen.keys() == {0, 1, 2, 3} and all(200 < count < 300 for count in seen.values())
+    assert {item.crop for item in plain.at(0).items} == {0}
+    assert order.fingerprint != plain.fingerprint
 
 
 def test_an_order_of_nothing_is_refused() -> None:

@@ -52,9 +52,10 @@ def quiet(text: str) -> None:
     """Nobody reads it."""
 
 
-def stored(top: Path, tiny: Path, batch: int = 3) -> tuple[Store, Any]:
+def stored(top: Path, tiny: Path, batch: int = 3, **fields: object) -> tuple[Store, Any]:
     """A filled store of the pictures in a folder, and the checkpoint that filled it."""
-    data = Dataset.open(DataConfig.model_validate({"sources": [{"path": top}], "resolution": 64}), batch, 5)
+    config = DataConfig.model_validate({"sources": [{"path": top}], "resolution": 64, **fields})
+    data = Dataset.open(config, batch, 5)
     checkpoint, store = load(describe(str(tiny))), Store(data, Cache(top.parent / "cache"), "a", "b")
     fill(store, store.texts(), checkpoint, 0, 1, quiet)
     return store, checkpoint
@@ -110,10 +111,30 @@ def test_what_is_read_back_is_what_the_encoders_made(tmp_path: Path, tiny: Path)
     store, checkpoint = stored(pictures(tmp_path / "pictures", 2), tiny)
     rgba = torch.from_numpy(np.asarray(Image.open(tmp_path / "pictures" / "0.png").convert("RGBA")).copy())
     expected = checkpoint.codec.encode(rgba.permute(2, 0, 1)[None].float() / 255)
-    torch.testing.assert_close(store.clean(0), expected[0].detach())
+    torch.testing.assert_close(store.clean(Item(0, "", 1.0, 0)), expected[0].detach())
     features, words = store.prompt("a red circle and 0 blipps")
     torch.testing.assert_close(features, checkpoint.prompts(["a red circle and 0 blipps"])[0])
     assert words.dtype == torch.bool and 0 < words.sum() < len(words)
+
+
+def test_each_cut_of_a_picture_is_learnt_as_it_is_shown(tmp_path: Path, tiny: Path) -> None:
+    top = pictures(tmp_path / "pictures", 1)
+    Image.fromarray(np.kron(np.eye(32, dtype=np.uint8) * 255, np.ones((2, 2), np.uint8))).save(top / "0.mask.png")
+    store, checkpoint = stored(top, tiny, crops=3, max_crop=0.3)
+    data, cuts = store.data, [Item(0, "", 1.0, 0, crop) for crop in range(3)]
+    for item in cuts:
+        loaded = data.load(item, data.buckets[0])
+        rgba = torch.from_numpy(loaded.frames).permute(0, 3, 1, 2).float() / 255
+        torch.testing.assert_close(store.clean(item), checkpoint.codec.encode(rgba)[0].detach())
+        assert np.array_equal(store.mask(item), white(loaded.mask))
+    assert not torch.equal(store.clean(cuts[0]), store.clean(cuts[1]))
+    assert len({store.clean(item).numpy().tobytes() for item in cuts}) == 3
+    (middle,) = stored(top, tiny)[0].keys[0]
+    assert middle == store.keys[0][0], "the middle one is what a run without other cuts has"
+    seen = {item.crop for step in range(40) for item in data.order.at(step).items}
+    assert seen == {0, 1, 2}
+    read = gathered(store, cuts, [0.5] * 3, [1.0] * 3)
+    assert torch.equal(read.clean[2], store.clean(cuts[2]))
 
 
 # ------------------------------------------------------------ the loss

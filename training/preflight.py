@@ -185,7 +185,7 @@ def _order(run: TuneConfig, usable: Sequence[Checked]) -> Order | None:
         for each in usable
         if each.bucket is not None and each.example.name not in apart
     ]
-    return Order(placed, run.loop.batch, run.seed) if placed else None
+    return Order(placed, run.loop.batch, run.seed, crops=run.data.crops) if placed else None
 
 
 def _duplicates(checked: Sequence[Checked]) -> list[Finding]:

@@ -6,6 +6,7 @@ A bucket's sides are whole tokens, its area is near the chosen one, and no pictu
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -100,6 +101,24 @@ def window(width: int, height: int, bucket: Bucket) -> Edges:
     across = min(1.0, height * bucket.w / (width * bucket.h))
     down = min(1.0, width * bucket.h / (height * bucket.w))
     return (1 - across) / 2, (1 - down) / 2, (1 + across) / 2, (1 + down) / 2
+
+
+def windows(name: str, width: int, height: int, bucket: Bucket, config: DataConfig) -> tuple[Edges, ...]:
+    """All cuts of a picture as `window` gives one: the middle, and `config.crops - 1` more.
+
+    Those are of the bucket's shape too, of any size that `config.max_crop` allows and anywhere in the picture; the
+    same for a name every time.
+    """
+    middle = window(width, height, bucket)
+    across, down = middle[2] - middle[0], middle[3] - middle[1]
+    least = min(1.0, math.sqrt((1 - config.max_crop) / (across * down)))
+    found = [middle]
+    for number in range(1, config.crops):
+        chance = random.Random(f"cut {number} of {name}")
+        scale = chance.uniform(least, 1)
+        x, y = chance.uniform(0, 1 - scale * across), chance.uniform(0, 1 - scale * down)
+        found.append((x, y, x + scale * across, y + scale * down))
+    return tuple(found)
 
 
 def enlarged(width: int, height: int, bucket: Bucket) -> float:

@@ -24,7 +24,7 @@ from pipelines.refusal import Refusal
 
 from .assets import digest
 from .buckets import Bucket
-from .example import Example
+from .example import Edges, Example
 
 if TYPE_CHECKING:
     from models.checkpoint import Description
@@ -52,6 +52,12 @@ class Key:
         """The file below the cache's folder."""
         name = hashlib.sha256(f"{VERSION} {self.kind} {self.parts}".encode()).hexdigest()[:40]
         return f"{name[:2]}/{self.kind}-{name}.safetensors"
+
+    def cut(self, shown: Edges) -> Key:
+        """The key of the same content where not the middle of the picture is shown but this part of it."""
+        value = json.loads(self.parts)
+        value["transform"]["window"] = list(shown)
+        return _key(self.kind, value["content"], value["checkpoint"], value["transform"])
 
 
 def identity(description: Description, kind: Literal["latents", "prompts"]) -> str:

@@ -56,6 +56,11 @@ class DataConfig(Strict):
     max_crop: float = Field(
         0.1, ge=0, lt=1, description="the share of a picture that may be cut off so that it fits its bucket"
     )
+    crops: int = Field(
+        1, ge=1, le=64,
+        description="how many cuts of each example there are, of which a sample gets one: the middle, then others that "
+        "chance has placed; none leaves less than `max_crop` allows",
+    )  # fmt: skip
     max_enlarge: float = Field(
         2.0, ge=1, le=64, description="how much a small picture may be enlarged before the preflight warns"
     )

@@ -107,7 +107,7 @@ def costs(
     activations = int(most * numbers * sum(blocks) * FULL)
     weights = parameters(description.folder / "transformer")
     channels = int(config.get("in_channels", 64))
-    kept = sum(bucket.tokens for bucket in (placed.bucket for placed in order.placed)) * channels * FULL
+    kept = sum(bucket.tokens for bucket in (placed.bucket for placed in order.placed)) * channels * FULL * order.crops
     features = int(config.get("joint_attention_dim", 0)) * description.prompt_tokens * HALF
     machine = machine_memory()
     return Costs(

@@ -22,7 +22,7 @@ from pipelines.refusal import Refusal
 
 from . import clips, pixels, sources
 from .assets import Asset
-from .buckets import Bucket, boxes_in, place, window
+from .buckets import Bucket, boxes_in, place, windows
 from .config import DataConfig
 from .example import Box, Example
 from .findings import Fault
@@ -96,7 +96,7 @@ class Dataset:
             Placed(example.name, bucket, example.captions, example.weight, example.repeats)
             for example, bucket in zip(self.examples, self.buckets, strict=True)
         ]
-        self.order = Order(placed, batch, seed, config.caption_drop, config.caption_choice)
+        self.order = Order(placed, batch, seed, config.caption_drop, config.caption_choice, config.crops)
 
     @classmethod
     def open(cls, config: DataConfig, batch: int, seed: int) -> Dataset:
@@ -140,7 +140,7 @@ class Dataset:
         """
         example, shape = self.examples[item.example], self.shapes[item.example]
         try:
-            return load(example, shape, bucket, self.config)
+            return load(example, shape, bucket, self.config, item.crop)
         except Fault as fault:
             raise Refusal("data", f"{example.name}: {fault.reason}") from None
 
@@ -167,13 +167,13 @@ def measure(example: Example, config: DataConfig) -> Shape:
     return Shape(seen.width, seen.height, count, None, count, sound)
 
 
-def load(example: Example, shape: Shape, bucket: Bucket, config: DataConfig) -> Loaded:
-    """Pixels of an example in a bucket, cut around the middle; the same every time.
+def load(example: Example, shape: Shape, bucket: Bucket, config: DataConfig, crop: int = 0) -> Loaded:
+    """Pixels of an example in a bucket, cut around the middle or as `crop` of its `windows`; the same every time.
 
     Raises:
         Fault: a file that vanished or can not be decoded, or of another size than it was.
     """
-    shown = window(shape.width, shape.height, bucket)
+    shown = windows(example.name, shape.width, shape.height, bucket, config)[crop]
     numbers = clips.choose(shape.there, shape.rate, bucket.frames, config.fps)
 
     def fitted(asset: Asset) -> Pixels:

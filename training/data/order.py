@@ -38,12 +38,14 @@ class Item:
         caption: what it is told; "" where nothing.
         weight: how much its loss counts; 0 fills a process's share up and must count nothing.
         draw: a whole number of 63 bits of its own, for noise and whatever else chance decides for this sample.
+        crop: which cut of the example, from 0, the middle.
     """
 
     example: int
     caption: str
     weight: float
     draw: int
+    crop: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Order:
         seed: of everything.
         drop: share of the samples that are told nothing.
         choice: which of several captions is told.
+        crops: how many cuts of an example there are; a sample gets one of them.
 
     Raises:
         ValueError: no examples.
@@ -107,10 +110,12 @@ class Order:
         seed: int,
         drop: float = 0.1,
         choice: Literal["random", "first", "cycle"] = "random",
+        crops: int = 1,
     ) -> None:
         if not placed:
             raise ValueError("expected examples to put in order, got none")
         self.placed, self.batch, self.seed, self.drop, self.choice = tuple(placed), batch, seed, drop, choice
+        self.crops = crops
         self.fingerprint = self._fingerprint()
         self.ends: list[int] = []  # steps at which epochs that were looked at so far are over
         self._drawn: tuple[int, tuple[Batch, ...]] = (-1, ())
@@ -196,7 +201,8 @@ class Order:
                 "random": self._hash("caption", epoch, placed.name, copy) % count,
             }
             told = placed.captions[turn[self.choice]]
-        return Item(number, told, placed.weight, self._hash("draw", epoch, placed.name, copy))
+        crop = self._hash("crop", epoch, placed.name, copy) % self.crops
+        return Item(number, told, placed.weight, self._hash("draw", epoch, placed.name, copy), crop)
 
     def _hash(self, *parts: object) -> int:
         """63 bits that depend on the seed and on `parts`, the same on every machine."""
@@ -208,5 +214,5 @@ class Order:
             [each.name, [each.bucket.h, each.bucket.w, each.bucket.frames], each.captions, each.weight, each.repeats]
             for each in self.placed
         )
-        value = [rows, self.batch, self.seed, self.drop, self.choice]
+        value = [rows, self.batch, self.seed, self.drop, self.choice, *([self.crops] if self.crops > 1 else [])]
         return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()[:16]

@@ -136,8 +136,8 @@ def gathered(store: Store, items: Sequence[Item], at: Sequence[float], shares: S
     Raises:
         Stopped: a file of the cache is gone.
     """
-    clean = torch.stack([store.clean(item.example) for item in items])
-    masks = [store.mask(item.example) for item in items]
+    clean = torch.stack([store.clean(item) for item in items])
+    masks = [store.mask(item) for item in items]
     learnt = None
     if any(mask is not None for mask in masks):
         learnt = torch.stack([torch.ones(clean.shape[1]) if mask is None else mask for mask in masks])
@@ -155,7 +155,7 @@ def gathered(store: Store, items: Sequence[Item], at: Sequence[float], shares: S
 
 def _told(store: Store, item: Item) -> Told:
     """The caption and the boxes of a sample. One that is told nothing is told nothing of its boxes either."""
-    boxes = store.boxes(item.example)
+    boxes = store.boxes(item)
     nothing = not item.caption and bool(store.data.examples[item.example].captions)
     texts = [item.caption, *("" if nothing else box.label for box in boxes)]
     read: list[Any] = [store.prompt(text) for text in texts]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +19,13 @@ from torch import Tensor
 
 from models.codec import premultiply
 from pipelines.refusal import Refusal
-from training.data.buckets import boxes_in, window
+from training.data.buckets import boxes_in, windows
 from training.data.cache import Cache, Key, latent_key, prompt_key
 from training.data.config import TOKEN
 from training.data.dataset import Dataset, Loaded, load
-from training.data.example import Box
+from training.data.example import Box, Edges
 from training.data.findings import Fault
+from training.data.order import Item
 
 from .stopped import Stopped
 
@@ -47,13 +49,16 @@ class Store:
 
     def __init__(self, data: Dataset, cache: Cache, latents: str, prompts: str) -> None:
         self.data, self.cache, self.prompts = data, cache, prompts
-        self.keys: list[Key] = []
-        self.masks: list[Key | None] = []
-        for example, bucket in zip(data.examples, data.buckets, strict=True):
+        self.keys: list[tuple[Key, ...]] = []  # of each example the latents of its cuts
+        self.masks: list[tuple[Key, ...]] = []
+        self.shown: list[tuple[Edges, ...]] = []
+        for example, shape, bucket in zip(data.examples, data.shapes, data.buckets, strict=True):
             fps = data.config.fps
+            self.shown.append(windows(example.name, shape.width, shape.height, bucket, data.config))
             try:
-                self.keys.append(latent_key(example, bucket, fps, latents))
-                self.masks.append(latent_key(example, bucket, fps, latents, "mask") if example.mask else None)
+                self.keys.append(self._cuts(latent_key(example, bucket, fps, latents)))
+                mask = latent_key(example, bucket, fps, latents, "mask") if example.mask else None
+                self.masks.append(self._cuts(mask) if mask else ())
             except Fault as fault:
                 raise Refusal("data", f"{example.name}: {fault.reason}") from None
 
@@ -61,9 +66,13 @@ class Store:
     def content(self) -> str:
         """Hash of all that is learnt from: a run goes on with the same pictures, masks, boxes and encoders only."""
         told = hashlib.sha256(self.prompts.encode())
+
+        def parts(keys: tuple[Key, ...]) -> str:
+            return " ".join(key.parts for key in keys)
+
         for example, key, mask in zip(self.data.examples, self.keys, self.masks, strict=True):
             boxes = [(box.edges, box.label) for box in example.boxes]
-            told.update(repr((key.parts, mask and mask.parts, boxes, example.prior)).encode())
+            told.update(repr((parts(key), parts(mask) or None, boxes, example.prior)).encode())
         return told.hexdigest()[:16]
 
     def texts(self) -> set[str]:
@@ -71,22 +80,22 @@ class Store:
         examples = self.data.examples
         return {"", *(text for each in examples for text in (*each.captions, *(box.label for box in each.boxes)))}
 
-    def clean(self, example: int) -> Tensor:
-        """[N, C] the clean tokens of an example."""
-        return torch.from_numpy(self._get(self.keys[example], self.data.examples[example].name)["tokens"])
+    def clean(self, item: Item) -> Tensor:
+        """[N, C] the clean tokens of a sample."""
+        key = self.keys[item.example][item.crop]
+        return torch.from_numpy(self._get(key, self.data.examples[item.example].name)["tokens"])
 
-    def mask(self, example: int) -> Tensor | None:
-        """[N] how much of each token is white in an example's mask; None where it has none."""
-        key = self.masks[example]
-        if key is None:
+    def mask(self, item: Item) -> Tensor | None:
+        """[N] how much of each token is white in a sample's mask; None where it has none."""
+        keys = self.masks[item.example]
+        if not keys:
             return None
-        white = torch.from_numpy(self._get(key, self.data.examples[example].name)["white"])
-        return white.repeat(self.data.buckets[example].frames)
+        white = torch.from_numpy(self._get(keys[item.crop], self.data.examples[item.example].name)["white"])
+        return white.repeat(self.data.buckets[item.example].frames)
 
-    def boxes(self, example: int) -> tuple[Box, ...]:
-        """The boxes of an example as they stand in what is shown of it."""
-        shape, bucket = self.data.shapes[example], self.data.buckets[example]
-        return boxes_in(self.data.examples[example].boxes, window(shape.width, shape.height, bucket))
+    def boxes(self, item: Item) -> tuple[Box, ...]:
+        """The boxes of a sample as they stand in what is shown of it."""
+        return boxes_in(self.data.examples[item.example].boxes, self.shown[item.example][item.crop])
 
     def prompt(self, text: str) -> tuple[Tensor, Tensor]:
         """[L, X] features of a prompt and [L] which of its tokens are words."""
@@ -95,6 +104,10 @@ class Store:
         return features.view(torch.bfloat16) if features.dtype == torch.int16 else features, torch.from_numpy(
             found["words"]
         )
+
+    def _cuts(self, key: Key) -> tuple[Key, ...]:
+        """The keys of all cuts of the example whose middle cut has `key`, and which is shown last so far."""
+        return (key, *(key.cut(shown) for shown in self.shown[-1][1:]))
 
     def _get(self, key: Key, name: str) -> Any:
         found = self.cache.get(key)
@@ -118,21 +131,21 @@ def fill(
     data = store.data
     for number in range(rank, len(data.examples), ranks):
         example, bucket = data.examples[number], data.buckets[number]
-        held: list[Loaded] = []
+        new = False
+        for crop, key in enumerate(store.keys[number]):
 
-        def loaded(number: int = number, held: list[Loaded] = held) -> Loaded:
-            if not held:
-                held.append(load(data.examples[number], data.shapes[number], data.buckets[number], data.config))
-            return held[0]
+            @cache
+            def loaded(number: int = number, crop: int = crop) -> Loaded:
+                return load(data.examples[number], data.shapes[number], data.buckets[number], data.config, crop)
 
-        try:
-            store.cache.get_or_make(store.keys[number], lambda of=loaded: {"tokens": _tokens(checkpoint, of())})
-            mask = store.masks[number]
-            if mask is not None:
-                store.cache.get_or_make(mask, lambda of=loaded: {"white": white(of().mask)})
-        except Fault as fault:
-            raise Refusal("data", f"{example.name}: {fault.reason}") from None
-        if held and (number + ranks) // 100 > number // 100:
+            try:
+                store.cache.get_or_make(key, lambda of=loaded: {"tokens": _tokens(checkpoint, of())})
+                for mask in store.masks[number][crop : crop + 1]:
+                    store.cache.get_or_make(mask, lambda of=loaded: {"white": white(of().mask)})
+            except Fault as fault:
+                raise Refusal("data", f"{example.name}: {fault.reason}") from None
+            new = new or loaded.cache_info().currsize > 0
+        if new and (number + ranks) // 100 > number // 100:
             say(f"encoded {number + 1:,} of {len(data.examples):,} ({bucket})")
     for text in sorted(texts)[rank::ranks]:
         store.cache.get_or_make(prompt_key(text, store.prompts), lambda text=text: _prompt(checkpoint.prompts, text))
