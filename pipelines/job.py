@@ -343,7 +343,9 @@ class DubbingJob(_Prompted):
 
     task: Literal["dubbing"]
     prompt: Text = Field("", description="Who speaks, and how.")
-    guidance: Guidance = Field(1.0, description="Classifier-free guidance scale on the words; 1 is none.")
+    guidance: Guidance = Field(
+        1.0, description="Classifier-free guidance scale on the words; 1 is none. Of a portrait 2."
+    )
     source: Path = Field(description="The video of a face, or a picture of one.")
     audio: Path = Field(description="The speech: a sound file, or a video with sound.")
     region: Literal["mouth", "portrait"] = Field("mouth", description="Make the mouth new, or the whole picture.")
@@ -357,12 +359,20 @@ class DubbingJob(_Prompted):
         description="Seconds into the clip at which the audio begins; below 0 so much of it is cut off.",
     )
     fps: Fps | None = Field(None, description="Frames a second where the source does not say; null is 25.")
-    speech_guidance: Guidance = Field(1.5, description="How far lips are pushed to the speech; 1 is none.")
+    speech_guidance: Guidance = Field(
+        1.5, description="How far lips are pushed to the speech; 1 is none, as for a portrait."
+    )
     warp: bool | None = Field(None, description="Start from moved references; null does where the checkpoint can.")
     references: int = Field(3, ge=1, le=8, description="How many pictures of the mouth the model is shown.")
     window: int = Field(16, ge=2, le=MAX_FRAMES, description="Frames that are made at once.")
     overlap: int = Field(2, ge=0, le=MAX_FRAMES, description="Frames of the window before that a window goes on from.")
     png_frames: bool = Field(False, description="Also write the frames as NAME/0000.png.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _portraits_go_by_words(cls, value: Any) -> Any:
+        """A portrait's guidance where none is said: of a whole picture words tell much, of a mouth nothing."""
+        return {**usual("dubbing", value), **value} if isinstance(value, Mapping) else value
 
     @model_validator(mode="after")
     def _windows_go_on(self) -> DubbingJob:
@@ -401,6 +411,13 @@ def parse(value: object) -> Job:
         return SCHEMA.validate_python(dict(value))
     except ValidationError as error:
         raise refusal_of(task, error, lambda place: _keys_at(task, place)) from None
+
+
+def usual(task: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that are otherwise by default than their kind of job has them, because of what a job says."""
+    if task == "dubbing" and said.get("region") == "portrait":
+        return {"guidance": 2.0, "speech_guidance": 1.0}
+    return {}
 
 
 def require_built(job: Job) -> None:

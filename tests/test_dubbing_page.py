@@ -40,7 +40,7 @@ from tests.test_dubbing import mute, text_file
 from tests.test_dubbing_parts import two
 from ui import canvas, drop, dubbingface, dubbingvoice
 from ui.desk import _length
-from ui.dubbing import Dubbing
+from ui.dubbing import Dubbing, steered
 from ui.dubbingfiles import film, keep_face, keep_voice, routes
 from ui.dubbingresult import MOST, panel
 from ui.fields import Form, Unfinished
@@ -223,6 +223,30 @@ def test_settings_go_back_into_the_fields_they_came_from(house: House) -> None:
         job = parse(house.sent(**changes))
         shown = form.values(job.model_dump(mode="json"))
         assert parse(form.job(shown)) == job, changes
+
+
+def test_a_portrait_is_steered_otherwise_than_a_mouth_wherever_its_job_is_written(house: House) -> None:
+    given = {"task": "dubbing", "source": "a.png", "audio": "a.wav"}
+
+    def guided(**said: Any) -> tuple[float, float]:
+        job = parse({**given, **said})
+        assert isinstance(job, DubbingJob) and parse(recipe(job)) == job
+        return job.guidance, job.speech_guidance
+
+    assert guided() == guided(region="mouth") == steered("mouth") == (1.0, 1.5)
+    assert guided(region="portrait") == steered("portrait") == (2.0, 1.0)
+    assert guided(region="portrait", guidance=1.0) == (1.0, 1.0)
+    assert guided(region="portrait", speech_guidance=1.5) == (2.0, 1.5)
+    desk: Any = SimpleNamespace(form=house.form())
+    for words, speech in ((2.0, 1.0), (1.0, 1.5)):
+        sent = house.sent(region="portrait", guidance=words, speech_guidance=speech)
+        text = outward(house.studio, desk, sent)
+        assert ("guidance" in text) == (words == 1.0), "only what is not as usual is told"
+        assert parse(inward(house.studio, {"dubbing": desk}, text)) == parse(sent)
+    shown = dict(
+        zip([field.name for field in desk.form.fields], desk.form.values({**given, "region": "portrait"}), strict=True)
+    )
+    assert (shown["guidance"], shown["speech_guidance"]) == (2.0, 1.0)
 
 
 def test_a_preset_keeps_how_a_mouth_is_made_and_nothing_of_who_speaks(house: House) -> None:

@@ -99,6 +99,8 @@ class Dubbing:
         region.change(
             lambda value: gr.Column(elem_classes=_group(value != "portrait")), region, picking, **settings.quick
         )
+        # By hand alone: a job that is opened brings its own.
+        region.input(steered, region, [form.part("guidance"), push], **settings.quick)
 
     # ------------------------------------------------------------ from the page to a job, and back
 
@@ -166,6 +168,12 @@ class Dubbing:
     def _upload(self, path: str | None) -> Upload | None:
         upload = self.uploads.of(path)
         return upload if upload is not None and upload.kind != "voice" else None
+
+
+def steered(region: str) -> tuple[float, float]:
+    """Guidance on words and on speech that a job of a region has unless it says."""
+    standard = defaults("dubbing", {"region": region})
+    return standard["guidance"], standard["speech_guidance"]
 
 
 def _warp(value: Any) -> bool | None:

@@ -17,7 +17,7 @@ import gradio as gr
 from pipelines.expansion.expand import PARTS as LISTS
 from pipelines.expansion.expand import TEXTS
 from pipelines.expansion.expand import escape as braced
-from pipelines.job import KINDS
+from pipelines.job import KINDS, usual
 from pipelines.refusal import Refusal
 from ui.reasons import in_language
 from ui.words import knows, lowered, numerals, of, say
@@ -168,7 +168,7 @@ class Form:
 
     def values(self, job: Mapping[str, Any]) -> list[Any]:
         """A job as values of the fields; what it does not say is as it is by default."""
-        page = self._split({**defaults(self.task), **_literal(job)})
+        page = self._split({**defaults(self.task, job), **_literal(job)})
         return [field.shown(_dig(page, field.name)) for field in self.fields]
 
     def unusual(self, values: Sequence[Any]) -> list[str]:
@@ -229,11 +229,11 @@ def _key(field: str) -> str:
     return field.replace("[", "_").replace("]", "")  # size[0] as size_0
 
 
-def defaults(task: str) -> Values:
-    """The values of a job's optional fields when nobody says anything, as JSON gives them."""
+def defaults(task: str, said: Mapping[str, Any] | None = None) -> Values:
+    """The values of a job's optional fields when nobody says anything, or no more than `said`, as JSON gives them."""
     fields = KINDS[task].model_fields.items()
     optional = {name: field.get_default() for name, field in fields if not field.is_required()}
-    return dict(json.loads(json.dumps(optional)))
+    return dict(json.loads(json.dumps({**optional, **usual(task, said or {})})))
 
 
 def whole(value: Any) -> Any:

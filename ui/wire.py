@@ -29,7 +29,7 @@ def outward(studio: Studio, desk: Desk, job: Mapping[str, Any]) -> str:
     Raises:
         Refusal: a file in it is none of the studio's.
     """
-    usual = defaults(str(job["task"]))
+    usual = defaults(str(job["task"]), job)
     values: Values = {key: value for key, value in job.items() if key not in usual or value != usual[key]}
     for field, path in files_named(job).items():
         upload = studio.uploads.of(path)
