@@ -359,6 +359,9 @@ def test_another_cut_shows_its_part_of_everything(tmp_path: Path) -> None:
         assert abs(float(row[round(edge) - 1]) - SIDE / 2) < 3 and np.abs(loaded.mask[64].astype(int) - row).max() <= 1
         edges.append(round(edge))
     assert edges[0] == SIDE // 2 and len(set(edges)) > 1
+    Image.fromarray(slope).rotate(90).save(tmp_path / "b.png")
+    trained, apart = opened(tmp_path, crops=5).split(0.5)
+    assert apart is not None and (trained.config.crops, apart.config.crops) == (5, 1)
 
 
 def test_layers_keep_their_alpha_and_clear_pixels_do_not_bleed(tmp_path: Path) -> None:

@@ -128,7 +128,9 @@ class Dataset:
 
         def part(chosen: bool) -> Dataset:
             kept = [pair for pair in pairs if (pair[0].name in apart) == chosen]
-            return Dataset(self.config, [pair[0] for pair in kept], [pair[1] for pair in kept], self.batch, self.seed)
+            # What is held out is looked at in its middle alone, so its other cuts need no latents.
+            config = self.config.model_copy(update={"crops": 1}) if chosen else self.config
+            return Dataset(config, [pair[0] for pair in kept], [pair[1] for pair in kept], self.batch, self.seed)
 
         return part(False), part(True)
 
