@@ -1,4 +1,4 @@
-"""The command line: `diorama render`, `grid`, `design`, `train`, `ablate`, `models`, `studio` and `token`.
+"""The command line: `diorama render`, `grid`, `design`, `caption`, `train`, `ablate`, `models`, `studio` and `token`.
 
 Nothing heavy is imported at the top, so that `diorama --help` answers at once.
 """
@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None, engine: tuple[Renderer, Groups] | No
             return _train(args)
         if args.command == "ablate":
             return _ablate(args)
+        if args.command == "caption":
+            return _caption(args)
         if args.command == "design":
             return _design(args)
         if args.command == "grid":
@@ -144,6 +146,24 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--stop-after", type=_count, metavar="N", help="stop after N steps; the same command goes on")
     train.add_argument("--preflight", action="store_true", help="check the run's own pictures, tell its cost and stop")
     train.add_argument("--json", action="store_true", help="the preflight's report as JSON")
+
+    caption = commands.add_parser(
+        "caption", help="write a caption beside each picture of a folder that has none", allow_abbrev=False
+    )
+    caption.add_argument("folder", type=Path, metavar="FOLDER", help="pictures; captions go beside them, as .txt")
+    caption.add_argument(
+        "words", nargs="+", metavar="WORDS",
+        help="a caption with alternatives such as {red|blue}, of which a picture gets those it shows; of several WORDS "
+        "each gives a line",
+    )  # fmt: skip
+    caption.add_argument("--model", default="papercut", metavar="NAME", help="the model that looks (default: papercut)")
+    caption.add_argument(
+        "--resolution", type=lambda text: _count(text, 4096), default=128, metavar="N",
+        help="look at about N x N pixels (default: 128)",
+    )  # fmt: skip
+    caption.add_argument("--wildcards", type=Path, metavar="DIR", help="folder of NAME.txt, for __NAME__ in WORDS")
+    caption.add_argument("--dry-run", action="store_true", help="say the captions, and write none")
+    caption.add_argument("--device", choices=("auto", "cpu"), default="auto", help="where to look (default: auto)")
 
     ablate = commands.add_parser("ablate", help="train variants of a run and compare them", allow_abbrev=False)
     ablate.add_argument("file", type=Path, metavar="RUN.yaml", help="a run file's name, and variants that change it")
@@ -349,6 +369,13 @@ def _ablate(args: argparse.Namespace) -> int:
         raise Refusal(str(args.file), "there is no such file; the accelerators' is assets/papercut/ablation.yaml")
     # By name, for the same reason.
     return int(importlib.import_module("training.ablate").ablate(args.file, device=args.device) or DONE)
+
+
+def _caption(args: argparse.Namespace) -> int:
+    options = {"model": args.model, "resolution": args.resolution, "wildcards": args.wildcards, "device": args.device}
+    # By name, for the same reason.
+    training = importlib.import_module("training.captioner")
+    return int(training.caption(args.folder, args.words, **options, dry_run=args.dry_run) or DONE)
 
 
 def _models(args: argparse.Namespace) -> int:

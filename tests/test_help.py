@@ -21,7 +21,8 @@ def loaded_by(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["render", "--help"], ["train", "--help"], ["ablate", "--help"]]
+    "words",
+    [["--help"], ["--version"], ["render", "--help"], ["train", "--help"], ["caption", "--help"], ["ablate", "--help"]],
 )
 def test_help_loads_nothing_but_the_standard_library(words: list[str]) -> None:
     code = f"from pipelines.cli import main\ntry: main({words})\nexcept SystemExit: pass"

@@ -158,7 +158,7 @@ def test_the_preflight_of_the_run_finds_nothing(
     assert config is not None
     mascot.write(config.folder, captions)
     report = preflight(config)
-    assert report.findings == () and report.usable == report.captioned == 110
+    assert report.findings == () and report.usable == report.captioned == 420
     told = {one for checked in report.checked for one in checked.example.captions if "pim" in checked.example.name}
     assert len(told) == 20 if captions else told == {"a pim"}
 

@@ -47,8 +47,11 @@ def with_default(example: Example, source: SourceConfig) -> tuple[Example, list[
         return example, []
     if source.caption:
         return replace(example, captions=(source.caption,)), []
-    hint = "it teaches what pictures look like and no words; give `caption` to its source, or write one"
-    return example, [Finding("missing-caption", example.name, f"has no caption, so {hint}")]
+    reason = (
+        "has no caption, so it teaches what pictures look like and no words; give `caption` to its source, or let "
+        "`diorama caption` write one"
+    )
+    return example, [Finding("missing-caption", example.name, reason)]
 
 
 def column(row: Mapping[str, Any], chosen: str | None, known: tuple[str, ...]) -> str | None:

@@ -139,7 +139,7 @@ def fill(
                 return load(data.examples[number], data.shapes[number], data.buckets[number], data.config, crop)
 
             try:
-                store.cache.get_or_make(key, lambda of=loaded: {"tokens": _tokens(checkpoint, of())})
+                store.cache.get_or_make(key, lambda of=loaded: {"tokens": tokens_of(checkpoint, of()).numpy()})
                 for mask in store.masks[number][crop : crop + 1]:
                     store.cache.get_or_make(mask, lambda of=loaded: {"white": white(of().mask)})
             except Fault as fault:
@@ -160,11 +160,10 @@ def white(mask: NDArray[np.uint8] | None) -> NDArray[np.float32]:
 
 
 @torch.no_grad()
-def _tokens(checkpoint: Checkpoint, loaded: Loaded) -> NDArray[np.float32]:
-    """[N, C] of a sample's pictures [F, H, W, 4]."""
+def tokens_of(checkpoint: Checkpoint, loaded: Loaded) -> Tensor:
+    """[N, C] of a sample's pictures [F, H, W, 4], in float32 and on the processor."""
     rgba = torch.from_numpy(loaded.frames).to(checkpoint.device).permute(0, 3, 1, 2).float() / 255
-    tokens: NDArray[np.float32] = checkpoint.codec.encode(premultiply(rgba)[None])[0].float().cpu().numpy()
-    return tokens
+    return checkpoint.codec.encode(premultiply(rgba)[None])[0].float().cpu()
 
 
 @torch.no_grad()
