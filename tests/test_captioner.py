@@ -168,6 +168,7 @@ def test_a_broken_picture_is_told_and_the_others_get_theirs(
         ({"--resolution": "4096"}, "--resolution: "),
         ({"table": True}, "expected a folder of pictures, got metadata"),
         ({"latin": True}, "is not UTF-8"),
+        ({"twin": True}, "in/a"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(
@@ -176,6 +177,8 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     folder = pictures(tmp_path / "in", "a.png", "b.png")
     if change.get("table"):
         (folder / "metadata.jsonl").write_text('{"file_name": "a.png"}\n')
+    if change.get("twin"):
+        pictures(folder, "a.jpg")
     if change.get("latin"):
         (folder / "b.txt").write_bytes(b"caf\xe9")
     before = sorted(path.name for path in folder.iterdir())

@@ -218,6 +218,6 @@ def _without_captions(folder: Path) -> list[Example]:
         raise Refusal(str(folder), f"expected a folder of pictures, got {kind}, whose captions stand in its own files")
     found = sources.index([source])
     for finding in found.findings:
-        if finding.level == "error":
+        if finding.level == "error" or finding.kind == "same-stem":  # one's captions would go over the other's
             raise Refusal(finding.where, finding.reason)
     return [example for example in found.examples if example.kind == "picture" and not example.captions]
