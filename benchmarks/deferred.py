@@ -17,6 +17,7 @@ import diffusers
 import torch
 
 from models.checkpoint import describe
+from models.precision import autocast, fast_bfloat16
 from training.config import FlowConfig, LoopConfig
 from training.flow import FlowStage
 from training.forms import CLIP_FRAMES, CLIP_HOME, Form
@@ -60,7 +61,7 @@ def held_out(trainer: Trainer, batch: dict[str, Any]) -> float:
     given = batch.get("given", torch.zeros(len(clean), plan.tokens, dtype=torch.bool))
     made = ~given[:, plan.context_tokens :]
     times = batch["times"][:, None] * made
-    with torch.autocast("cpu", torch.bfloat16), torch.compiler.set_stance("force_eager"):
+    with autocast(torch.device("cpu")), torch.compiler.set_stance("force_eager"):
         context = stage.prompts.encode(batch["ids"], batch["mask"]).reshape(len(clean), plan.context_tokens, -1)
         noisy = torch.lerp(clean, batch["noise"], times[..., None].expand_as(clean))
         out = stage.transformer(noisy, context, batch["times"], plan=plan, given=given).sample.float()
@@ -77,7 +78,8 @@ def main() -> None:
     options = parser.parse_args()
     describe(options.checkpoint)
     threads = torch.get_num_threads()
-    print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, {threads} threads, bfloat16 autocast")
+    arithmetic = "bfloat16 autocast" if fast_bfloat16("cpu") else "float32"
+    print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, {threads} threads, {arithmetic}")
     with tempfile.TemporaryDirectory() as scratch:
         runs = {drop: build(drop, Path(scratch), options.checkpoint, options.lr) for drop in (0.0, options.drop)}
         batch = fixed_batch(runs[0.0])

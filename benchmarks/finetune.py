@@ -1,8 +1,9 @@
 """A run on own pictures against diffusers' own recipe for the same transformer: `python -m benchmarks.finetune`.
 
 Twenty Papercut pictures with their captions; LoRA of the same rank on the same layers of the embedded checkpoint, the
-same batch, rate and AdamW, bfloat16, latents and prompts from a cache. `stock.py` says what a step of the recipe does;
-ours is the run that `diorama train` makes (`training/run/`), with its moving average and its log.
+same batch, rate and AdamW, bfloat16 (float32 on machines that are slow in it), latents and prompts from a cache.
+`stock.py` says what a step of the recipe does; ours is the run that `diorama train` makes (`training/run/`), with its
+moving average and its log.
 
 With `loop.compile` and without, as the run file may say.
 
@@ -35,6 +36,7 @@ from PIL import Image
 
 from benchmarks.stock import MODULES, Kept, Settings, StockRecipe, latent_statistics
 from models.checkpoint import describe
+from models.precision import fast_bfloat16
 from training.data.dataset import Dataset
 from training.data.order import Item
 from training.drawing import render
@@ -139,7 +141,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     settings = Settings(options.batch, options.rank)
     folder = describe("papercut").folder
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="bf16")
+    half = fast_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="bf16" if half else "no")
     with tempfile.TemporaryDirectory() as scratch:
         top = Path(scratch)
         pictures(top / "pictures", options.pictures)
@@ -161,7 +164,7 @@ def main() -> None:
     print(
         f"{options.pictures} pictures of {about} ({about.tokens} tokens) with prompts of {prompt}; batch"
         f" {settings.batch}, LoRA of rank {settings.rank}, {trained:,} weights,"
-        f" bfloat16, AdamW, rate {settings.lr}"
+        f" {'bfloat16' if half else 'float32, for this machine is slow in bfloat16'}, AdamW, rate {settings.lr}"
     )
     gap = max(abs(one - other) for one, other in pairs)
     mean = statistics.mean(other for _, other in pairs)

@@ -1,10 +1,11 @@
 """The fine-tuning recipe that diffusers ships for this transformer, in our own words: what a step does there.
 
 It is the LoRA example for FLUX.2 [klein] of diffusers' repository (examples/dreambooth), which is no part of the
-package, with cached latents, a prompt for each picture, bfloat16 and no prior preservation. What a step costs there it
-costs here: the loader's pictures though the latents are kept, latents patched and normalised and places made anew in
-each step, times looked up in the scheduler's table, stock transformer and attention, accelerate around all of it, the
-loss read back for the progress bar in each step. What it writes (checkpoints, TensorBoard, validation) is left out.
+package, with cached latents, a prompt for each picture, bfloat16 or float32, and no prior preservation. What a step
+costs there it costs here: the loader's pictures though the latents are kept, latents patched and normalised and places
+made anew in each step, times looked up in the scheduler's table, stock transformer and attention, accelerate around all
+of it, the loss read back for the progress bar in each step. What it writes (checkpoints, TensorBoard, validation) is
+left out.
 
 Shape suffixes: B samples, N tokens, C numbers in a token, h and w tokens down and across, L tokens of a prompt.
 """
@@ -73,7 +74,7 @@ class StockRecipe:
         folder: the checkpoint.
         kept: the data.
         settings: batch, rank and optimiser.
-        accelerator: with mixed precision "bf16".
+        accelerator: with mixed precision "bf16", or without any, where all is in float32.
     """
 
     def __init__(self, folder: Path, kept: Kept, settings: Settings, accelerator: Accelerator) -> None:
@@ -81,7 +82,8 @@ class StockRecipe:
         device = accelerator.device
         self.scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
         self.mean, self.std = (table.to(device) for table in latent_statistics(folder))
-        model = Flux2Transformer2DModel.from_pretrained(folder, subfolder="transformer", torch_dtype=torch.bfloat16)
+        dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+        model = Flux2Transformer2DModel.from_pretrained(folder, subfolder="transformer", torch_dtype=dtype)
         model.requires_grad_(False)
         model.to(device)
         modules = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and _chosen(name)]

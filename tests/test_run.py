@@ -207,7 +207,7 @@ def test_in_mixed_precision_too_the_untrained_model_is_the_one_that_the_run_bega
     tmp_path: Path, tiny: Path
 ) -> None:
     source = {"path": str(pictures(tmp_path / "pictures")), "prior": True}
-    config = read_tune(run_file(tmp_path, tiny, data={"sources": [source]}))
+    config = read_tune(run_file(tmp_path, tiny, data={"sources": [source]}, loop=LOOP | {"precision": "bfloat16"}))
     assert config is not None
     run = Run(config, Dataset.open(config.data, config.loop.batch, config.seed), Accelerator(cpu=True))
     inputs = Batches(run.store, config.loss, 1, 0, 1)[0]

@@ -26,7 +26,7 @@ def started(path: Path) -> Run:
 
 
 def test_frozen_weights_in_bfloat16_give_the_numbers_that_autocast_gives_to_the_bit(tmp_path: Path, tiny: Path) -> None:
-    run = started(run_file(tmp_path, tiny))
+    run = started(run_file(tmp_path, tiny, loop=LOOP | {"precision": "bfloat16"}))
     inputs = Batches(run.store, run.config.loss, 1, 0, 1)[0]
     assert isinstance(inputs, Inputs)
     frozen = run.attached.transformer.proj_out.weight
@@ -48,7 +48,7 @@ def test_frozen_weights_in_bfloat16_give_the_numbers_that_autocast_gives_to_the_
 
 
 def test_what_is_trained_is_never_rounded(tmp_path: Path, tiny: Path) -> None:
-    run = started(run_file(tmp_path, tiny))
+    run = started(run_file(tmp_path, tiny, loop=LOOP | {"precision": "bfloat16"}))
     with run.speed.training():
         assert all(weight.dtype == torch.float32 for weight in run.learner.weights)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from models.precision import autocast
 from pipelines.engine import Engine
 from pipelines.estimate import check_size
 from pipelines.expansion.expand import Template, parse_template
@@ -104,7 +105,7 @@ class Captioner:
         for start in range(0, len(texts), AT_ONCE):
             context = self._features(texts[start : start + AT_ONCE])
             count = len(context)
-            with torch.autocast(model.device.type, torch.bfloat16):
+            with autocast(model.device):
                 output = model(
                     noisy.expand(count, -1, -1).to(model.dtype),
                     context.to(model.dtype),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from models.attention import materialised
 from models.codec import Codec
 from models.mmdit import MMDiT
+from models.precision import autocast
 from models.prompt import PromptEncoder
 from models.siamese import Layout, SiameseBranch, mean_words
 from models.speech import SpeechEncoder
@@ -258,7 +259,7 @@ class FlowStage(Stage):
         codec, head = self.frozen["codec"], self.auxiliary if internal is not None else None
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn(len(captions), frames * h * w, codec.channels, generator=generator).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             context = self.prompts.encode(ids.to(device), mask.to(device))
             for now, then in pairwise(sigmas):
                 time = now.expand(2 * len(x)).to(device)
@@ -281,7 +282,7 @@ class FlowStage(Stage):
         t = ((torch.arange(64) + 0.5) / 64).to(clean)
         ids, mask = self.prompts.tokenize([scene.caption for scene in scenes])
         plan = text_plan(self.config.prompt_tokens, 8, 8)
-        with torch.autocast(clean.device.type, torch.bfloat16):
+        with autocast(clean.device):
             context = self.prompts.encode(ids.to(clean.device), mask.to(clean.device))
             out = self.transformer(torch.lerp(clean, noise, t[:, None, None]), context, t, plan=plan)
         error = (out.sample.float() - (noise - clean)).square().mean((1, 2))
@@ -299,7 +300,7 @@ class FlowStage(Stage):
             batch = source.batch(Form.spoken(task, self.config.speech_tokens), list(range(count)), 0)
             batch = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in batch.items()}
             batch |= {"clean": self.encoded(batch), "heard": torch.ones_like(batch["heard"])}
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast(device):
                 own = self(batch)["main"]
                 other = self({**batch, "mels": batch["mels"].roll(1, 0)})["main"]
             found[f"{task}_speech"] = round(float(other / own), 4)

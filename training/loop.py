@@ -28,7 +28,7 @@ class LoopConfig(Strict):
     decay: float = Field(0.3, ge=0, le=1, description="share of the steps over which the rate falls to zero")
     clip: float = 1.0
     ema: tuple[float, ...] = (0.998, 0.9995)
-    bf16: bool = True
+    bf16: bool | None = Field(None, description="arithmetic in bfloat16; null: where the machine is fast in it")
     device: Literal["auto", "cpu"] = "auto"
     workers: int = Field(0, ge=0, description="processes that draw batches ahead; 0 draws in the training process")
     log_seconds: float = 20.0

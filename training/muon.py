@@ -1,8 +1,9 @@
 """Muon over matrices of one shape at once: torch's own steps them one by one, in dozens of small kernels each.
 
 The update is `torch.optim.Muon`'s, bit for bit where kernels of stacked products are those of single ones: momentum,
-Newton-Schulz iteration in bfloat16 (Jordan et al., https://kellerjordan.github.io/posts/muon/), and the RMS of an AdamW
-step (2502.16982). Shape suffixes: K matrices of one shape, M rows, N columns.
+Newton-Schulz iteration in bfloat16, where the machine is fast in it (Jordan et al.,
+https://kellerjordan.github.io/posts/muon/), and the RMS of an AdamW step (2502.16982). Shape suffixes: K matrices of
+one shape, M rows, N columns.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from models.precision import fast_bfloat16
 
 
 class StackedMuon(torch.optim.Muon):
@@ -58,9 +61,12 @@ class StackedMuon(torch.optim.Muon):
 
 
 def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """[K, M, N] in bfloat16: each matrix with its singular values near 1, by `steps` of Newton-Schulz."""
+    """[K, M, N]: each matrix with its singular values near 1, by `steps` of Newton-Schulz.
+
+    In bfloat16, or in float32 where the machine is slow in that.
+    """
     a, b, c = coefficients
-    found = matrices.bfloat16()
+    found = matrices.bfloat16() if fast_bfloat16(matrices.device.type) else matrices.float()
     tall = found.shape[1] > found.shape[2]
     if tall:
         found = found.mT

@@ -23,6 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from models.precision import autocast
+
 from .config import LoopConfig
 from .muon import StackedMuon
 
@@ -232,7 +234,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = self.config.lr * factor
         # Not accelerate's mixed precision, which is one setting a process: stages of a run may differ.
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.config.bf16):
+        with autocast(self.accelerator.device, self.config.bf16):
             losses = self.stage(batch)
         self.accelerator.backward(losses["total"])
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.config.clip)

@@ -42,8 +42,10 @@ class StepsConfig(Strict):
     ema: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.99,), description="decays of the moving averages of the weights; samples and result are of the first"
     )
-    precision: Literal["bfloat16", "float32"] = Field(
-        "bfloat16", description="of the arithmetic; what is trained is kept in float32 either way"
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto",
+        description="of the arithmetic, auto is bfloat16 where the machine is fast in it; what is trained is kept in "
+        "float32",
     )
     checkpointing: bool = Field(
         False, description="computes each block again in the backward pass: less memory, a third more arithmetic"

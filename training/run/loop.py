@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from models.adapter.attach import Attached, attach
 from models.attention import materialised
 from models.checkpoint import CheckpointError, Description, describe, load
+from models.precision import fast_bfloat16
 from pipelines.estimate import check_size
 from pipelines.refusal import Refusal
 from training.data.cache import Cache, identity
@@ -111,8 +112,9 @@ class Run:
             raise Refusal("start_from", str(error)) from None
         size = _check(config, trained, self.description)
         self._tell(trained)
-        half = self.device.type != "cpu" and config.loop.precision == "bfloat16" and config.train.kind != "full"
-        dtype = torch.bfloat16 if half else torch.float32
+        half = self._half()
+        loaded_half = half and self.device.type != "cpu" and config.train.kind != "full"
+        dtype = torch.bfloat16 if loaded_half else torch.float32
         checkpoint = load(self.description, self.device, dtype)
         cache, precision = Cache(config.cache), str(dtype).removeprefix("torch.")
         latents, prompts = (f"{identity(self.description, kind)} {precision}" for kind in ("latents", "prompts"))
@@ -150,9 +152,8 @@ class Run:
             folder = config.folder / "samples"
             self.sheet = Sheet(config.samples, size, self.store, self.description, checkpoint.codec, folder)
         self.checkpoints = Checkpoints(config.folder, config.keep.last, self.say)
-        in_bfloat16 = config.loop.precision == "bfloat16" and not self.shards.on
-        self.speed = Speed(transformer, in_bfloat16, config.loop.compile, self.say)
-        self.steps = Steps(config.loop, self.objective, self.learner, self.checkpoints, self.speed, self.device)
+        self.speed = Speed(transformer, half and not self.shards.on, config.loop.compile, self.say)
+        self.steps = Steps(config.loop, half, self.objective, self.learner, self.checkpoints, self.speed, self.device)
         self.result = Result(config, self.attached, self.description, self.store.texts())
         self.step, self.seconds = 0, 0.0
         self.best: dict[str, Any] | None = None
@@ -246,6 +247,13 @@ class Run:
             "minutes_left": (self.config.loop.steps - self.step) * took / 60,
         })  # fmt: skip
 
+    def _half(self) -> bool:
+        """Whether the arithmetic is in bfloat16; where that was asked for and is slow, a sentence says so."""
+        precision, fast = self.config.loop.precision, fast_bfloat16(self.device.type)
+        if precision == "bfloat16" and not fast:
+            self.say("loop.precision is bfloat16, in which this machine is many times slower; auto takes float32 here")
+        return fast if precision == "auto" else precision == "bfloat16"
+
     def say(self, text: str) -> None:
         """A line on the terminal, of one process for all."""
         if self.accelerator.is_main_process:
@@ -282,7 +290,9 @@ class Run:
         self.learner.restore(found.tensors)
         self.step, self.seconds, self.best = found.step, found.note["seconds"], found.note["best"]
         self.saved = self.step
-        self.say(f"goes on at step {self.step}")
+        before, now = found.note.get("arithmetic", "bfloat16"), self.steps.arithmetic
+        other = "" if before == now else f" in {now}, which is faster here, after {before}: close to it, not to the bit"
+        self.say(f"goes on at step {self.step}{other}")
 
     def _save(self) -> None:
         """Write a checkpoint of this step, where there is none yet."""
@@ -291,7 +301,8 @@ class Run:
         state, self.saved = self.learner.state(), self.step
         if not self.accelerator.is_main_process:
             return
-        note = {"seconds": self.seconds, "best": self.best, **note_of(self.config, self.store, self.step)}
+        note = {"seconds": self.seconds, "best": self.best, "arithmetic": self.steps.arithmetic}
+        note |= note_of(self.config, self.store, self.step)
         best = None if self.best is None or not self.config.keep.best else self.best["step"]
         self.checkpoints.save(self.step, state, note, best)
         self._show(state)

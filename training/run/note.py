@@ -33,9 +33,10 @@ def check_same(found: Mapping[str, Any], config: TuneConfig, store: Store, step:
         Refusal: it is of another.
     """
     now = note_of(config, store, step)
-    before = found["config"]
-    if "compile" not in before["loop"]:  # of a run that began before there was such a field
-        before = {**before, "loop": {**before["loop"], "compile": False}}
+    loop = {"compile": False, **found["config"]["loop"]}  # some runs began before there was such a field
+    auto = config.loop.precision == "auto"  # what that is may change with the machine, which the run tells
+    loop["precision"] = "auto" if auto else found.get("arithmetic", loop["precision"])
+    before: Any = {**found["config"], "loop": loop}
     if changed := _changed(before, now["config"]):
         field, before, after = changed
         raise Refusal(

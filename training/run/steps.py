@@ -22,7 +22,8 @@ class Steps:
     """What makes a step.
 
     Args:
-        config: batches of a step and precision.
+        config: batches of a step.
+        half: whether the arithmetic is in bfloat16.
         objective: the losses of a batch.
         learner: the weights that are trained.
         checkpoints: of the run, to be told of where the loss is no number.
@@ -33,14 +34,20 @@ class Steps:
     def __init__(
         self,
         config: StepsConfig,
+        half: bool,
         objective: Objective,
         learner: Learner,
         checkpoints: Checkpoints,
         speed: Speed,
         device: torch.device,
     ) -> None:
-        self.config, self.objective, self.learner = config, objective, learner
+        self.config, self.half, self.objective, self.learner = config, half, objective, learner
         self.checkpoints, self.speed, self.device = checkpoints, speed, device
+
+    @property
+    def arithmetic(self) -> str:
+        """In what the model is computed."""
+        return "bfloat16" if self.half else "float32"
 
     def one(self, number: int, batches: Iterator[Inputs | Stopped], asked: bool) -> tuple[dict[str, float], bool]:
         """Step `number`, from 0.
@@ -88,5 +95,4 @@ class Steps:
         Without torch's cache of cast weights: it would give the untrained model the trained one's, see
         `Learner.untrained`.
         """
-        half = self.config.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half, cache_enabled=False)
