@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.evaluate import evaluate, evaluate_splits
-from training.fitting import Seen
+from training.fitting import Part, Seen
 from training.judging import judge
 from training.papercut import World, render
 from training.parser import Reading, read
 from training.pixels import UNKNOWN, Pixels, to_pixels
+from training.remnant import Remnant, mended
 from training.scene import COLOURS, INVERSE, RADII, SHAPES, Scene, Thing
 from training.scores import contact_sheet
 
@@ -333,6 +334,12 @@ def test_what_a_thing_on_top_cuts_in_two_is_one_thing() -> None:
         bar = np.array([[0.46, 0.2], [0.56, 0.2], [0.56, 0.8], [0.46, 0.8]])
         things = read(painted(picture(scene), bar, COLOURS["blue"])).things
         assert [thing.words for thing in things if thing.colour == "red"] == [f"large red {shape}"]
+
+
+def test_a_haze_that_something_hides_is_no_whole_thing() -> None:
+    haze = Part(np.full((9, 9), 0.4, np.float32), np.ones((9, 9), np.float32), "red", (20, 20), (128, 128))
+    lump = Seen(UNKNOWN, "red", "small", 0.2, 0.2, 0.03, 0.0, (0.16, 0.16, 0.23, 0.23), 0.5)
+    assert mended([lump], [Remnant(haze, (0,))], SHAPES) == [lump]
 
 
 def test_a_lump_or_an_ellipse_is_none_of_the_shapes_below_a_thing_either() -> None:

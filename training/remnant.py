@@ -30,16 +30,22 @@ class Remnant:
     part: Part  # its weight is zero where things may lie on it
     pieces: tuple[int, ...]
 
+    @property
+    def shows(self) -> bool:
+        """Whether any of it is plainly seen: of a haze there is nothing to fit a template to."""
+        return bool((self.part.alpha * self.part.weight > 0.5).any())
+
 
 def mended(seen: Sequence[Seen], remnants: Sequence[Remnant], shapes: Sequence[str]) -> list[Seen]:
     """Things as read each for itself, but for those that are one whole below what lies on it."""
     kept: list[Seen | None] = list(seen)
     for remnant in remnants:
-        if not remnant.pieces or (len(remnant.pieces) == 1 and seen[remnant.pieces[0]].shape != UNKNOWN):
+        pieces = remnant.pieces
+        if not remnant.shows or not pieces or (len(pieces) == 1 and seen[pieces[0]].shape != UNKNOWN):
             continue
         whole = fit_remnant(remnant.part, shapes)
         if whole.shape != UNKNOWN:
-            for k in remnant.pieces:
+            for k in pieces:
                 kept[k] = None
             kept.append(whole)
     return [one for one in kept if one is not None]
