@@ -9,15 +9,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.checkpoint import describe, load
 from pipelines import cli
 from tests.test_trainer import TINY_RUN
 from tests.tiny import tiny_checkpoint
 from training import ablate
 from training.ablate import Ablation, measured, patched, read_ablation, rows, table
+from training.flow import FlowStage
 from training.main import autoencoder_of
 
 TOP = Path(__file__).parents[1]
@@ -77,7 +80,7 @@ def test_only_what_was_changed_is_measured_again(
     point = {"step": 4, "held_out": 0.5, "parser": 0.25}
     asked: list[tuple[str, int, float | None]] = []
 
-    def fake(run: Any, codec: Any, scratch: Path, pictures: int, device: str, budget: float | None) -> dict[str, Any]:
+    def fake(run: Any, codec: Any, scratch: Path, pictures: int, device: str, budget: Any, *_: Any) -> dict[str, Any]:
         names = [one.name for one in run.transformer.chosen]
         asked.append(("".join(names) or "plain", run.seed, budget))
         if names == ["layer_sync"]:
@@ -121,6 +124,51 @@ def test_equal_seconds_are_those_of_the_budget(
     assert slow["equal_seconds"] == {"step": ablate.UNTIMED + 3, "order": 1} and slow["samples_per_second"] == 2
     quick = measured(runs["plain"], codec, tmp_path, 2, "cpu", budget=1.0)
     assert quick["equal_seconds"] == quick["equal_steps"] == {"step": 4, "order": 2}
+
+
+def test_a_text_encoder_that_is_named_is_taken_and_stays_as_it_is(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, runs = read_ablation(write(tmp_path, checkpoint))
+    stages: list[FlowStage] = []
+    monkeypatch.setattr(ablate, "_measure", lambda trainer, stage, pictures: stages.append(stage) or {})
+    codec = autoencoder_of(str(checkpoint))
+    for name in (str(checkpoint), None):
+        measured(runs["plain"], codec, tmp_path, 2, "cpu", text_encoder=name)
+    taken, own = stages
+    with torch.no_grad():
+        expected = load(describe(str(checkpoint))).prompts(["a red circle"])
+        assert torch.allclose(taken.prompts(["a red circle"]), expected, atol=1e-5)
+        assert not torch.allclose(own.prompts(["a red circle"]), expected, atol=0.1)
+    assert not any(weight.requires_grad for weight in taken.text.parameters())
+    assert any(weight.requires_grad for weight in own.text.parameters())
+
+
+def test_a_text_encoder_of_other_sizes_is_refused_in_one_sentence(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = {"transformer": PLAIN["transformer"] | {"text_mlp": 32}}
+    path = write(tmp_path, checkpoint, change=change, text_encoder=str(checkpoint))
+    assert cli.main(["ablate", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert "text_encoder" in told and "has other sizes than those that the run asks for" in told
+    assert told.count("\n") == 1
+
+
+def test_only_a_text_encoder_that_is_named_makes_another_cell(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def stand_in(run: object, codec: object, folder: object, pictures: int, *more: object) -> dict[str, Any]:
+        asked.append(more[-1])
+        point = {"step": 4, "held_out": 0.5, "parser": 0.25}
+        return {"seconds": 8.0, "samples_per_second": 16.0, "equal_steps": point, "equal_seconds": point}
+
+    monkeypatch.setattr(ablate, "measured", stand_in)
+    for more in ({}, {"text_encoder": str(checkpoint)}, {"text_encoder": str(checkpoint)}):
+        assert ablate.ablate(write(tmp_path, checkpoint, variants={"plain": {}}, **more)) == 0
+    assert asked == [None, str(checkpoint)]
 
 
 # ------------------------------------------------------------ the table
@@ -169,6 +217,7 @@ def test_null_takes_a_field_away() -> None:
         ({"seeds": [1, 1]}, "expected different seeds, got [1, 1]"),
         ({"sedes": [1]}, "field sedes: unknown key"),
         ({"autoencoder": "nowhere"}, "field autoencoder"),
+        ({"text_encoder": "nowhere"}, "field text_encoder"),
         ({"change": {}, "variants": {"x": GUIDED}}, "either accelerators or auxiliary_block"),
         ({"variants": {"x": {"transformer": {"accelerators": [{"name": "warp"}]}}}}, "got 'warp'"),
         ({"variants": {"x": {"transformer": {"accelerators": [{"early": 1}]}}}}, "add name"),

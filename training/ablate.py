@@ -32,7 +32,7 @@ from .evaluate import evaluate
 from .flow import FlowStage
 from .judging import ATTRIBUTES
 from .loop import Strict
-from .main import autoencoder_of, take_weights
+from .main import autoencoder_of, take_text_encoder, take_weights
 from .papercut import World
 from .trainer import Trainer
 
@@ -50,6 +50,9 @@ class Ablation(Strict):
     run: Path = Field(description="the run file that the variants change, seen from the folder of this one")
     folder: Path = Field(description="where results and clean tokens are kept")
     autoencoder: str = Field("papercut", description="the checkpoint whose autoencoder all use")
+    text_encoder: str | None = Field(
+        None, description="the checkpoint whose text encoder all use as it is; left out, each trains its own"
+    )
     seeds: tuple[int, ...] = Field((1, 2), min_length=1, description="seeds of the weights, the samples and the noise")
     pictures: int = Field(64, gt=0, description="unseen captions whose pictures the parser reads, each time")
     change: dict[str, Any] = Field({}, description="what every variant changes of the run; null takes a field away")
@@ -152,11 +155,13 @@ def read_ablation(path: Path) -> tuple[Ablation, dict[str, RunConfig]]:
             raise Refused(file, 0, f"variants.{name}", "expected the task picture, which is what is measured; add it")
         if (steps := runs[name].transformer.loop.steps) <= UNTIMED:
             raise Refused(file, 0, f"variants.{name}", f"expected more than {UNTIMED} steps, got {steps}; give more")
-    for checkpoint in {ablation.autoencoder, *(run.start_from for run in runs.values() if run.start_from)}:
+    named = [("autoencoder", ablation.autoencoder), ("text_encoder", ablation.text_encoder)]
+    for field, checkpoint in (*named, *(("run", run.start_from) for run in runs.values())):
         try:
-            describe(checkpoint)
+            if checkpoint:
+                describe(checkpoint)
         except CheckpointError as error:
-            raise Refused(file, 0, "autoencoder" if checkpoint == ablation.autoencoder else "run", str(error)) from None
+            raise Refused(file, 0, field, str(error)) from None
     return ablation, runs
 
 
@@ -192,9 +197,10 @@ def _kept(
     ablation: Ablation, name: str, run: RunConfig, device: str, budget: float | None, say: Callable[[str], None]
 ) -> Cell:
     """The cell of a variant and a seed, from its file where that is of the same run, autoencoder and seconds."""
-    source = describe(run.start_from or ablation.autoencoder).folder / "vae"
-    weights = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(source.glob("*.safetensors")))).hexdigest()
+    weights = _hash(describe(run.start_from or ablation.autoencoder).folder / "vae")
     told = [run.model_dump(mode="json", exclude={"folder", "checkpoint"}), weights, ablation.pictures, budget]
+    if ablation.text_encoder:
+        told.append(_hash(describe(ablation.text_encoder).folder / "text_encoder"))
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     path = ablation.folder / f"{name}-seed-{run.seed}.json"
     if path.exists():
@@ -204,7 +210,7 @@ def _kept(
             return cell
     tokens = ablation.folder / f"tokens-{weights[:12]}"
     codec = autoencoder_of(run.start_from or ablation.autoencoder)
-    cell = {"key": key, **measured(run, codec, tokens, ablation.pictures, device, budget)}
+    cell = {"key": key, **measured(run, codec, tokens, ablation.pictures, device, budget, ablation.text_encoder)}
     write_bytes(path, (json.dumps(cell, indent=1) + "\n").encode())
     now = cell["equal_steps"]
     say(
@@ -214,8 +220,19 @@ def _kept(
     return cell
 
 
+def _hash(folder: Path) -> str:
+    """Of the weights in a folder."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.safetensors")))).hexdigest()
+
+
 def measured(
-    run: RunConfig, codec: Codec, scratch: Path, pictures: int, device: str = "auto", budget: float | None = None
+    run: RunConfig,
+    codec: Codec,
+    scratch: Path,
+    pictures: int,
+    device: str = "auto",
+    budget: float | None = None,
+    text_encoder: str | None = None,
 ) -> Cell:
     """Train a run for its steps and for `budget` seconds, and measure it at both.
 
@@ -228,9 +245,11 @@ def measured(
         pictures: how many the parser reads.
         device: auto | cpu.
         budget: seconds; None for those that the steps take.
+        text_encoder: the checkpoint whose text encoder is used as it is; None trains one.
 
     Raises:
         FloatingPointError: the loss is not a number.
+        Refusal: the text encoder has other sizes than the run's.
     """
     torch.manual_seed(run.seed)
     steps = run.transformer.loop.steps
@@ -238,6 +257,13 @@ def measured(
     stage = FlowStage(run.transformer, codec, world, scratch)
     if run.start_from:
         take_weights(stage, run.start_from)
+    if text_encoder:
+        try:
+            take_text_encoder(stage, text_encoder)
+        except (RuntimeError, IndexError):
+            other = "has other sizes than those that the run asks for; take another, or leave it out"
+            raise Refusal("text_encoder", other) from None
+        stage.text.requires_grad_(False)
     endless: dict[str, Any] = {"steps": 10**9, "decay": 0.0} | ({"device": "cpu"} if device == "cpu" else {})
     trainer = Trainer(stage, run.transformer.loop.model_copy(update=endless), scratch, lambda text: None)
     codec.vae.to(trainer.accelerator.device)

@@ -11,6 +11,7 @@ import yaml
 from diffusers import AutoencoderKLFlux2
 from pydantic import ValidationError
 from transformers import Qwen3ForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from models.checkpoint import CheckpointError, describe
 from models.codec import Codec
@@ -171,9 +172,16 @@ def take_weights(stage: FlowStage, name: str) -> None:
         folder, subfolder="transformer", dtype=torch.float32, **options
     )
     stage.transformer.load_state_dict(transformer.state_dict())
-    deep = Qwen3ForCausalLM.from_pretrained(folder / "text_encoder", dtype=torch.float32, **options)
-    gather(stage.text, deep, stage.config)
+    take_text_encoder(stage, name)
     for name, module in stage.beside().items():
         if (folder / name).is_dir():
             stored = type(module).from_pretrained(folder, subfolder=name, dtype=torch.float32, **options)
             module.load_state_dict(stored.state_dict())
+
+
+def take_text_encoder(stage: FlowStage, name: str) -> None:
+    """The text encoder of a checkpoint into a stage that has not begun."""
+    folder = describe(name).folder / "text_encoder"
+    transformers_logging.disable_progress_bar()  # a bar for each of many runs says nothing
+    deep = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
+    gather(stage.text, deep, stage.config)
