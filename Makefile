@@ -8,6 +8,9 @@ PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.diorama-installed
 
+# Tests side by side, in the order of their files; see tests/conftest.py for what stays together.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 .PHONY: setup demo studio test test-fast lint bench train
 
 setup: $(STAMP)
@@ -24,10 +27,10 @@ studio: $(STAMP)
 	$(BIN)/python app.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

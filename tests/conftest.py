@@ -11,9 +11,20 @@ from hypothesis import settings
 # Set before any library reads them: a test that would reach out fails at once and not after a timeout.
 os.environ.update({"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"})
 
+# Processes that test side by side share the cores.
+if (processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+
 # Tests do not judge time, and in continuous integration the same examples are drawn on every run.
 settings.register_profile("diorama", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("diorama")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, a file's tests stay in one process, for they share what one of them made; pages of docs do not."""
+    for item in items:
+        alone = item.path.stem == "test_docs" and "commands_of_a_page" in item.name
+        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else item.path.stem))
 
 
 @pytest.fixture(scope="session")
