@@ -23,8 +23,11 @@ settings.load_profile("diorama")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side, a file's tests stay in one process, for they share what one of them made; pages of docs do not."""
     for item in items:
-        alone = item.path.stem == "test_docs" and "commands_of_a_page" in item.name
-        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else item.path.stem))
+        group = item.path.stem
+        if group == "test_docs" and "commands_of_a_page" in item.name:
+            # `ray stop` on the page of clusters ends every cluster of the machine.
+            group = "test_cluster" if item.name.endswith("[cluster]") else item.nodeid
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
