@@ -33,7 +33,7 @@ def training(device: torch.device, half: bool, batch: int) -> Callable[[], objec
     """Gradients of all weights of the embedded transformer, for a batch of pictures."""
     checkpoint = load(describe("papercut"), device, torch.float32)
     model, length = checkpoint.transformer, checkpoint.prompts.length
-    model.use_plans(materialised)
+    model.requires_grad_(True).use_plans(materialised)
     plan = text_plan(length, SIDE, SIDE)
     tokens = torch.randn(batch, SIDE * SIDE, model.config.in_channels, device=device)
     context = torch.randn(batch, length, model.config.joint_attention_dim, device=device)

@@ -22,8 +22,8 @@ def autocast(device: torch.device, half: bool | None = None) -> torch.autocast:
 def fast_bfloat16(kind: str) -> bool:
     """Whether devices of a `kind` (cpu, cuda, mps) have instructions for matrix products in bfloat16.
 
-    Without them torch is right and very slow: on a processor with AVX2 alone a product of 2048 x 1024 x 2048 had a
-    370th of the speed of float32. What a processor says of itself decides and not a measurement, so that a run that
+    Without them torch is right and very slow: on two cores with AVX2 alone a training pass had a 19th of the speed of
+    float32, and a single product less than a hundredth (benchmarks/precision.py). What a processor says of itself decides and not a measurement, so that a run that
     goes on takes the arithmetic that it had.
     """
     if kind == "cuda":
