@@ -23,8 +23,8 @@ def fast_bfloat16(kind: str) -> bool:
     """Whether devices of a `kind` (cpu, cuda, mps) have instructions for matrix products in bfloat16.
 
     Without them torch is right and very slow: on two cores with AVX2 alone a training pass had a 19th of the speed of
-    float32, and a single product less than a hundredth (benchmarks/precision.py). What a processor says of itself decides and not a measurement, so that a run that
-    goes on takes the arithmetic that it had.
+    float32, and a single product less than a hundredth (benchmarks/precision.py). What a processor says of itself
+    decides and not a measurement, so that a run that goes on takes the arithmetic that it had.
     """
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
