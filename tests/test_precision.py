@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,6 +113,23 @@ def test_a_run_that_comes_to_another_machine_goes_on_and_says_so(
     assert "goes on at step 2 in float32, which is faster here, after bfloat16: close to it" in capsys.readouterr().out
     note = json.loads((tmp_path / "run" / "state-00000003" / "note.json").read_text())
     assert note["arithmetic"] == "float32"
+
+
+def test_a_run_of_before_the_note_had_the_arithmetic_goes_on_as_it_was(
+    machine: Machine, tmp_path: Path, tiny: Path, capsys: Capture
+) -> None:
+    machine(True)
+    path = run_file(tmp_path, tiny, loop=LOOP | {"precision": "float32"})
+    assert train(path, "--stop-after", "1") == 1
+    folder = tmp_path / "run" / "state-00000001"
+    note = json.loads((folder / "note.json").read_text())
+    del note["arithmetic"]
+    (folder / "note.json").write_text(json.dumps(note))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["note.json"] = hashlib.sha256((folder / "note.json").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert train(path, "--stop-after", "1") == 1
+    assert "goes on at step 1\n" in capsys.readouterr().out
 
 
 def test_a_run_can_be_held_to_the_arithmetic_that_it_began_in(

@@ -290,7 +290,8 @@ class Run:
         self.learner.restore(found.tensors)
         self.step, self.seconds, self.best = found.step, found.note["seconds"], found.note["best"]
         self.saved = self.step
-        before, now = found.note.get("arithmetic", "bfloat16"), self.steps.arithmetic
+        told = found.note["config"]["loop"]["precision"]  # of runs that began before the note had the arithmetic
+        before, now = found.note.get("arithmetic", told), self.steps.arithmetic
         other = "" if before == now else f" in {now}, which is faster here, after {before}: close to it, not to the bit"
         self.say(f"goes on at step {self.step}{other}")
 
