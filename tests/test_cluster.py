@@ -182,6 +182,20 @@ def nodes() -> Iterator[Nodes]:
     found.close()
 
 
+def test_a_cluster_that_is_there_is_joined_by_name_alone(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reached() -> bool:
+        found = ray.get_runtime_context().gcs_address == nodes.address
+        ray.shutdown()
+        return bool(found)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    begin(num_cpus=1)
+    assert not reached()
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    begin()
+    assert reached()
+
+
 def test_a_node_that_is_killed_loses_nothing_of_what_goes_to_storage(tmp_path: Path, nodes: Nodes) -> None:
     begin(nodes.address)
     rows, shared = sources(*"abcdefghijklmnop"), tmp_path / "shared"

@@ -37,7 +37,8 @@ class Cluster:
     """Which cluster, and how many actors on it.
 
     Attributes:
-        address: of a running cluster; None begins one on this machine, which ends with the call.
+        address: of a running cluster; None is what RAY_ADDRESS names, and without it a cluster begins on this machine
+            and ends with the call.
         actors: how many, or None: as many as the cluster has GPUs, or processors where it has none.
         threads: of each actor on a processor; None is what its share of them comes to.
     """
@@ -173,7 +174,9 @@ class Actor:
 
 
 def begin(address: str | None = None, **options: Any) -> None:
-    """Reach the cluster at `address`, or begin one on this machine.
+    """Reach the cluster at `address`, or the one that RAY_ADDRESS names, as Ray's own jobs have it.
+
+    With neither, begin one on this machine, whatever other clusters run on it.
 
     Raises:
         Refusal: it does not answer.
@@ -183,9 +186,10 @@ def begin(address: str | None = None, **options: Any) -> None:
     _quieten()
     import ray
 
+    address = address or os.environ.get("RAY_ADDRESS")
     try:
         ray.init(
-            address=address,
+            address=address or "local",  # with none Ray would join whatever it finds, even what a killed driver left
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
