@@ -51,6 +51,8 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.batch
 	$(BIN)/python -m benchmarks.rows
 	$(BIN)/python -m benchmarks.cluster
+	$(BIN)/python -m benchmarks.precision
+	$(BIN)/python -m benchmarks.finetune
 
 train: $(STAMP)
 	$(BIN)/diorama train assets/papercut/train.yaml

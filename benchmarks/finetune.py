@@ -85,9 +85,10 @@ def kept(run: Run) -> Kept:
     data = run.store.data
     pixels, latents, prompts = [], [], []
     for number, (example, bucket) in enumerate(zip(data.examples, data.buckets, strict=True)):
-        picture = torch.from_numpy(data.load(Item(number, "", 1.0, 0), bucket).frames[0].copy())
+        item = Item(number, "", 1.0, 0)
+        picture = torch.from_numpy(data.load(item, bucket).frames[0].copy())
         pixels.append(picture[..., :3].permute(2, 0, 1).float() / 127.5 - 1)
-        tokens = run.store.clean(number).T.unflatten(1, (bucket.h, bucket.w))[None].to(run.device)
+        tokens = run.store.clean(item).T.unflatten(1, (bucket.h, bucket.w))[None].to(run.device)
         latents.append(Flux2KleinPipeline._unpatchify_latents(tokens * std + mean))
         prompts.append(run.store.prompt(example.captions[0])[0][None].to(run.device))
     return Kept(pixels, latents, prompts)

@@ -157,7 +157,7 @@ class Fixed(Objective):
         self.loss, self.now, self.before, self.trained = loss, now, before, True
 
         @contextmanager
-        def untrained():  # type: ignore[no-untyped-def]
+        def untrained(whole: bool):  # type: ignore[no-untyped-def]
             self.trained = False
             yield
             self.trained = True
@@ -193,6 +193,28 @@ def test_prior_preservation_holds_to_the_untrained_model_where_nothing_is_to_be_
     assert both[0] == pytest.approx(float((error + 2 * away[0, 1:].sum()) / 7))
     told, prior = weights(fake(clean, drawn, prior=True), LossConfig())
     assert not told.any() and prior.all()
+
+
+def test_of_a_batch_the_untrained_model_is_asked_only_about_samples_that_keep_what_it_knew(
+    tmp_path: Path, tiny: Path
+) -> None:
+    new, old = ({"path": str(pictures(tmp_path / name, 6)), "prior": name == "old"} for name in ("new", "old"))
+    config = read_tune(run_file(tmp_path, tiny, data={"sources": [new, old]}, loop=LOOP | {"batch": 8}))
+    assert config is not None
+    run = Run(config, Dataset.open(config.data, config.loop.batch, config.seed), Accelerator(cpu=True))
+    with torch.no_grad():
+        for weight in run.learner.weights:
+            weight += 0.1 * torch.randn_like(weight)
+    inputs = Batches(run.store, config.loss, 1, 0, 1)[0]
+    assert isinstance(inputs, Inputs) and len(inputs.prior) == 8 and 0 < int(inputs.prior.sum()) < 8
+    asked: list[int] = []
+    velocity = run.objective.velocity
+    run.objective.velocity = lambda inputs: (asked.append(len(inputs.clean)), velocity(inputs))[1]  # type: ignore
+    losses = run.objective(inputs)
+    assert asked == [8, int(inputs.prior.sum())]
+    for row in range(8):
+        alone = run.objective(inputs.rows(torch.tensor([row])))
+        torch.testing.assert_close(losses[row], alone[0], atol=1e-6, rtol=1e-4)
 
 
 def test_a_run_that_only_keeps_what_it_knew_learns_nothing(tmp_path: Path, tiny: Path, capsys: Capture) -> None:

@@ -75,6 +75,11 @@ class Inputs:
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **moved, told=tuple(each.to(device) for each in self.told))
 
+    def rows(self, those: Tensor) -> Inputs:
+        """The samples with the numbers `those`, [R]."""
+        taken = {name: value[those] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **taken, told=tuple(self.told[row] for row in those.tolist()))
+
 
 class Batches(torch.utils.data.Dataset[Inputs | Stopped]):
     """The batches of one process from step `first` to step `last`, for torch's loader.

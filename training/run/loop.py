@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -144,7 +144,7 @@ class Run:
             self.attached = self.attached.renewed()
         self.learner = Learner(self.attached.trainable, config.loop, self.shards, remember)
         self.objective = Objective(
-            transformer, self.learner.untrained, self.description, config.loss, branch, self.shards.most
+            transformer, self._untrained, self.description, config.loss, branch, self.shards.most
         )
         self.held_out = None if aside is None else HeldOut(aside, config.held_out)
         self.sheet = None
@@ -246,6 +246,12 @@ class Run:
             "seconds": self.seconds, "samples_per_second": samples / max(took, 1e-9),
             "minutes_left": (self.config.loop.steps - self.step) * took / 60,
         })  # fmt: skip
+
+    @contextmanager
+    def _untrained(self, whole: bool) -> Iterator[None]:
+        """The model is the one that the run began with; parts of batches have too many sizes to compile for."""
+        with self.learner.untrained(), nullcontext() if whole else self.speed.looking():
+            yield
 
     def _half(self) -> bool:
         """Whether the arithmetic is in bfloat16; where that was asked for and is slow, a sentence says so."""

@@ -33,7 +33,7 @@ class Objective:
 
     Args:
         model: the transformer, with what is trained in it.
-        untrained: a context in which the model is the one that the run began with.
+        untrained: a context in which the model is the one that the run began with, for the whole of a batch or a part.
         description: the checkpoint's dialect.
         loss: weights.
         branch: the siamese branch where it is what is trained.
@@ -43,7 +43,7 @@ class Objective:
     def __init__(
         self,
         model: Any,
-        untrained: Callable[[], AbstractContextManager[Any]],
+        untrained: Callable[[bool], AbstractContextManager[Any]],
         description: Description,
         loss: LossConfig,
         branch: SiameseBranch | None = None,
@@ -57,10 +57,15 @@ class Objective:
         learnt, kept = weights(inputs, self.loss)
         velocity = self.velocity(inputs)
         error = learnt * (velocity - (inputs.noise - inputs.clean)).square().mean(-1)
-        if self.most(int(kept.any())):
-            with torch.no_grad(), self.untrained():
-                before = self.velocity(inputs)
-            error = error + kept * (velocity - before).square().mean(-1)
+        rows = kept.any(1)
+        if self.most(int(rows.any())):
+            # Only samples that count are asked about; where others have some and this process none, its first one is.
+            those = rows.nonzero()[:, 0] if rows.any() else torch.zeros(1, dtype=torch.long, device=rows.device)
+            whole = len(those) == len(rows)
+            with torch.no_grad(), self.untrained(whole):
+                before = self.velocity(inputs if whole else inputs.rows(those))
+            away = kept[those] * (velocity[those] - before).square().mean(-1)
+            error = error.index_add(0, those, away)
         return error.sum(1) / (learnt + kept).sum(1).clamp(min=1e-6)
 
     def velocity(self, inputs: Inputs) -> Tensor:
