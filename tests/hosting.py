@@ -18,6 +18,23 @@ SCRIPT = """
 import json, os, struct, sys, time, zlib
 from pathlib import Path
 folder, preflight = Path(sys.argv[1]), "--preflight" in sys.argv
+end = lambda status, said="": ((folder / "end.tmp").write_text(json.dumps({"status": status, "said": said})),
+                               os.replace(folder / "end.tmp", folder / "end.json"), sys.exit(status))
+if "--captions" in sys.argv:
+    words = json.loads((folder / "words.json").read_text())["words"]
+    if "{" not in words[0]:
+        end(2, "WORDS: expected alternatives such as {red|blue}, got none; `caption` in a run file is one for all")
+    count, wait = (500, 0.02) if "slowly" in words[0] else (3, 0)
+    rows = [{"name": f"<b>{n}.png", "captions": words} for n in range(1, count)]
+    rows = [{"name": ""}, {"name": "in/0.png", "why": "has no bytes; fetch or save it again"}, *rows]
+    with (folder / "looked.jsonl").open("w") as lines:
+        for row in rows:
+            lines.write(json.dumps({"count": count, "captions": [], "why": "", **row}) + "\\n")
+            lines.flush()
+            time.sleep(wait)
+            if (folder / "ask").exists():
+                end(130)
+    end(1)
 report = {"examples": 3, "usable": 3, "kinds": {"picture": 3}, "captioned": 2, "cropped": [], "errors": [],
           "buckets": [{"size": [64, 64], "frames": 1, "examples": 3}],
           "warnings": [{"kind": "missing-caption", "where": "<b>a.png", "reason": "has no caption; write one"}],
@@ -26,8 +43,6 @@ report = {"examples": 3, "usable": 3, "kinds": {"picture": 3}, "captioned": 2, "
 if (folder / "broken").exists() or "broken" in (folder / "run.yaml").read_text():
     report["errors"] = [{"kind": "truncated", "where": "b.png", "reason": "ends early; copy it again"}]
 (folder / "report.json").write_text(json.dumps(report))
-end = lambda status, said="": ((folder / "end.tmp").write_text(json.dumps({"status": status, "said": said})),
-                               os.replace(folder / "end.tmp", folder / "end.json"), sys.exit(status))
 if report["errors"]:
     end(2, "data: b.png: ends early; copy it again")
 if preflight:
@@ -72,6 +87,14 @@ def over(runs: Runs, id: str) -> Kept:
     """The run `id` once its process has ended."""
     until(lambda: not now(runs, id).going)
     return now(runs, id)
+
+
+def captioned(runs: Runs) -> Kept:
+    """The captions that were asked for last, once their process has ended."""
+    until(lambda: (found := runs.captions()) is not None and not found.going)
+    found = runs.captions()
+    assert found is not None
+    return found
 
 
 def now(runs: Runs, id: str) -> Kept:

@@ -17,8 +17,8 @@ from pathlib import Path
 from string import Formatter
 
 ROOT = Path(__file__).parents[1]
-# The files of the engine: what renders, and of the trainer what a preflight may find.
-ENGINE = ("models/**/*.py", "pipelines/**/*.py", "training/preflight.py", "training/data/*.py")
+# The files of the engine: what renders, and of the trainer what a preflight may find and what writes captions.
+ENGINE = ("models/**/*.py", "pipelines/**/*.py", "training/preflight.py", "training/captioner.py", "training/data/*.py")
 # A value between two texts: any one, a number that is written as numbers are, words of the catalogue.
 PLACE, NUMBER, WORDS = "\0", "\1", "\2"
 ANY = re.compile("[\0\1\2]")

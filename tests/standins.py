@@ -59,13 +59,16 @@ def real(*words: str) -> int:
 
 
 def diorama(words: list[str]) -> int:
-    """The command line, with job files that take two steps, run files that take one, and two pictures to caption."""
+    """The command line, with job files that take two steps, run files that take one, and two pictures to caption.
+
+    Nothing is compiled: for a step or two that takes a minute each time.
+    """
     for word in words[1:]:
         path = Path(word)
         if path.suffix == ".yaml" and path.is_file():
             documents = [_brief(value) for value in yaml.safe_load_all(path.read_text())]
             if words[0] == "train" and "data" in documents[0]:
-                documents[0]["loop"] |= {"steps": 1}
+                documents[0]["loop"] |= {"steps": 1, "compile": False}
                 documents[0]["samples"] = documents[0].get("samples", {}) | {"steps": STEPS}
             if words[0] == "ablate":
                 path.write_text(yaml.safe_dump(_small_ablation(documents[0]), sort_keys=False))

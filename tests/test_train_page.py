@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from pipelines.queue.queue import Queue
 from pipelines.refusal import Refusal
-from tests.hosting import adapter_at, config_of, now, over, runs_at
+from tests.hosting import adapter_at, captioned, config_of, now, over, runs_at
 from tests.paced import text as job
 from tests.paced import until
 from tests.staged import StagedEngine
@@ -31,11 +31,12 @@ from training.follow import followed
 from training.preflight import Report
 from training.runs import Kept, check_id, written
 from training.tune import run_of
-from ui import easel, train, trainfiles, trainreport, trainresult
+from ui import easel, train, traincaptions, trainfiles, trainreport, trainresult
 from ui.losscurve import curve
 from ui.pace import Pace
 from ui.page import build
 from ui.studio import Studio
+from ui.traincaptions import Captions
 from ui.trainform import PLACES, TrainForm
 from ui.uploads import Uploads
 from ui.words import say, speaking
@@ -257,6 +258,60 @@ def test_a_run_file_on_the_page_fills_the_fields(
         config_of(tmp_path)), "expected a model that is here")):  # fmt: skip
         told, *values = use(text)
         assert 'role="alert"' in told and words in told
+
+
+# ------------------------------------------------------------ captions
+
+
+def test_captions_are_begun_watched_and_ended(studio: Studio, tmp_path: Path) -> None:
+    form = form_of(studio)
+    with gr.Blocks():
+        part = Captions(studio, "", 1.0)
+    values = sent(form, **filled(tmp_path))
+
+    def begin(words: str) -> tuple[str, Any]:
+        said, view = part._begin(words, form.looked_at, values)
+        return said, view
+
+    assert traincaptions.shown(studio).html == "" and part._again("") == gr.skip()
+    assert "expected a caption with alternatives" in begin(" \n ")[0]
+    assert "expected at most 8 lines of words, got 9" in begin("{a|b}\n" * 9)[0]
+    nowhere = sent(form, **filled(tmp_path, run_pictures="/nowhere"))
+    assert "expected a folder or file that is here" in part._begin("{a|b}", form.looked_at, nowhere)[0]
+    said, view = begin(f"{{slowly|quickly}} {EVIL}\n{{a|b}}")
+    assert said == "" and 'data-watch="captions"' in view
+    until(lambda: "Looked at" in str(traincaptions.shown(studio).live))
+    assert "captions are being written; wait for them" in begin("{a|b}")[0]
+    assert "captions are being written" in train.press(studio, "resume", "ink")
+    assert 'data-act="end"' in traincaptions.shown(studio).html
+    said, view = part._end()
+    assert said == "" and captioned(studio.runs).state == "stopped"
+    assert "Write captions goes on with the others" in traincaptions.shown(studio).html
+    assert "No captions are being written any more" in part._end()[0]
+    found = studio.runs.captions()
+    assert found is not None and found.wanted["pictures"] == str(tmp_path / "pictures")
+    assert (found.wanted["model"], found.wanted["resolution"]) == ("papercut", 128)
+    assert part._again("") == f"{{slowly|quickly}} {EVIL}\n{{a|b}}" and part._again("mine") == gr.skip()
+    begin("{a|b}")
+    captioned(studio.runs)
+    with speaking("de"):
+        text = unescape(re.sub("<[^>]*>", "|", traincaptions.shown(studio).html))
+    assert "2 Bilder haben jetzt Beschreibungen" in text and "Eines ließ sich nicht lesen." in text
+    assert "|in/0.png|" in text and "|{a|b}|" in text and "hat keine Bytes" in text
+    assert "<b>1.png" not in traincaptions.shown(studio).html
+    begin("a pim")
+    captioned(studio.runs)
+    assert "expected alternatives such as {red|blue}, got none" in traincaptions.shown(studio).html
+
+
+def test_nobody_from_elsewhere_has_captions_written(tmp_path: Path) -> None:
+    studio = studio_of(tmp_path, by_path=False)
+    form = form_of(studio)
+    with gr.Blocks():
+        part = Captions(studio, "", 1.0)
+    (tmp_path / "datasets" / "pictures").mkdir(parents=True)
+    part._begin("{a|b}", form.looked_at, sent(form, run_pictures="pictures"))
+    assert studio.runs.captions() is None and traincaptions.shown(studio).html == ""
 
 
 # ------------------------------------------------------------ what is drawn and served

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,12 @@ import pytest
 import yaml
 
 from models.adapter.file import load, read
-from tests.hosting import config_of, now, over, runs_at
+from tests.hosting import captioned, config_of, now, over, runs_at
 from tests.paced import until
 from tests.running import pictures, rows, run_file, train
 from training.follow import followed, results, said, sheets
-from training.hosted import END, RUN, go
-from training.runs import Busy, Runs, check_id, written
+from training.hosted import END, LOOKED, RUN, WORDS, captions, go
+from training.runs import CAPTIONING, Busy, Runs, Wanted, check_id, written
 from training.tune import read_tune, run_of
 
 
@@ -104,7 +106,52 @@ def test_a_log_that_is_cut_off_or_odd_is_read_as_far_as_it_goes(tmp_path: Path) 
     assert sheets(tmp_path) == [0, 100] and results(tmp_path) == [] and followed(tmp_path / "none").losses == ()
 
 
+def test_captions_and_a_run_wait_for_each_other_and_captions_end_when_they_are_asked_to(tmp_path: Path) -> None:
+    runs = runs_at(tmp_path)
+    assert runs.captions() is None and not runs.ask_captions()
+    runs.caption(Wanted(str(tmp_path), ("a {slowly|quickly} pim",)))
+    until(lambda: len(found.looked) > 3 if (found := runs.captions()) else False)
+    with pytest.raises(Busy, match=re.escape(CAPTIONING)):
+        runs.begin("ink", config_of(tmp_path))
+    with pytest.raises(Busy, match=re.escape(CAPTIONING)):
+        runs.caption(Wanted(str(tmp_path), ("{a|b}",)))
+    assert runs.all() == [] and runs_at(tmp_path).ask_captions(), "another studio of the folder may end them too"
+    found = captioned(runs)
+    assert found.state == "stopped" and 3 < len(found.looked) < 500
+    id = runs.begin("ink", config_of(tmp_path))
+    with pytest.raises(Busy, match="ink"):
+        runs.caption(Wanted(str(tmp_path), ("{a|b}",)))
+    assert not runs.ask_captions()
+    runs.ask(id, "stop")
+    over(runs, id)
+    runs.caption(Wanted(str(tmp_path), ("{a|b}",)))
+    assert len(captioned(runs).looked) == 4, "of those before nothing is left"
+
+
 # ------------------------------------------------------------ the real ones
+
+
+def test_hosted_captions_are_those_of_the_command_and_what_stops_them_is_a_sentence(tmp_path: Path, tiny: Path) -> None:
+    folder = pictures(tmp_path / "pictures", 3)
+    for path in folder.glob("*.txt"):
+        path.unlink()
+    (folder / "9.png").write_bytes(b"")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "colour.txt").write_text("red\nblue\n")
+    wanted = Wanted(str(folder), ("a __colour__ pim", "{one|two}"), str(tiny), 64, str(lists))
+    (tmp_path / WORDS).write_text(json.dumps(asdict(wanted)))
+    assert captions(tmp_path) == (1, "")
+    first, *rest = [json.loads(line) for line in (tmp_path / LOOKED).read_text().splitlines()]
+    assert first == {"count": 4, "name": "", "captions": [], "why": ""}
+    assert [line["name"] for line in rest] == [f"pictures/{n}.png" for n in (0, 1, 2, 9)]
+    for number, line in enumerate(rest[:3]):
+        assert (folder / f"{number}.txt").read_text().splitlines() == line["captions"] and not line["why"]
+        assert line["captions"][0] in ("a red pim", "a blue pim") and line["captions"][1] in ("one", "two")
+    assert not rest[3]["captions"] and rest[3]["why"] and not (folder / "9.txt").exists()
+    (tmp_path / WORDS).write_text(json.dumps(asdict(replace(wanted, words=("a pim",)))))
+    status, told = captions(tmp_path)
+    assert status == 2 and told.startswith("WORDS: expected alternatives such as {red|blue}, got none")
 
 
 def test_a_hosted_run_does_what_the_command_does_and_says_how_it_ended(tmp_path: Path, tiny: Path) -> None:

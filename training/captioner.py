@@ -9,6 +9,7 @@ Shape suffixes: T candidates, N tokens of a picture, C numbers in one, L tokens 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,23 @@ ROUNDS = 2  # what stands beside a thing is seen better once the ground is right
 MOST = 1_000  # alternatives of one choice
 AT_ONCE = 64  # candidates in a batch
 REMEMBERED = 256  # prompts whose features are kept
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A picture that was looked at.
+
+    Attributes:
+        count: how many pictures have no caption.
+        name: of this one; "" before the first.
+        captions: that it gets.
+        why: it gets none, or "".
+    """
+
+    count: int
+    name: str = ""
+    captions: tuple[str, ...] = ()
+    why: str = ""
 
 
 class Captioner:
@@ -147,6 +165,7 @@ def caption(
     dry_run: bool = False,
     device: str = "auto",
     say: Callable[[str], None] = print,
+    heard: Callable[[Looked], None] | None = None,
 ) -> int:
     """Write a caption, `a.txt` beside `a.png`, for each picture of a folder and its folders that has none.
 
@@ -159,6 +178,7 @@ def caption(
         dry_run: say the captions and write none.
         device: auto | cpu.
         say: takes what is told.
+        heard: is given each picture as well, once it was looked at, and before the first one how many there are.
 
     Returns:
         0, or 1 where a picture could not be read.
@@ -176,6 +196,8 @@ def caption(
     engine = Engine("cpu" if device == "cpu" else None)
     check_size((resolution, resolution), engine.describe(model), "--resolution")
     config = DataConfig(sources=(SourceConfig(path=folder),), resolution=resolution)
+    hear = heard or (lambda looked: None)
+    hear(Looked(len(bare)))
     if not bare:
         say("every picture has a caption; nothing was written")
         return 0
@@ -188,6 +210,7 @@ def caption(
             clean = tokens_of(checkpoint, load(example, shape, bucket, config))
         except Fault as fault:
             say(on_one_line(f"{example.name}: {fault.reason}; it gets no caption"))
+            hear(Looked(len(bare), example.name, why=fault.reason))
             failed += 1
             continue
         texts = list(dict.fromkeys(captioner(clean, bucket.h, bucket.w) for captioner in captioners))
@@ -201,6 +224,7 @@ def caption(
             except OSError as error:
                 told = f"{str(asset.path.with_suffix('.txt'))!r} can not be written: {error.strerror}"
                 raise Refusal("", f"{told}; those above are there") from None
+        hear(Looked(len(bare), example.name, tuple(texts)))
     return 1 if failed else 0
 
 

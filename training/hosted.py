@@ -5,6 +5,11 @@
     FOLDER/ask           a word to it: the first one is heard as Ctrl-C, another one as the second Ctrl-C
     FOLDER/end.json      how it ended; a process that was killed leaves none
 
+With `--captions` it does what `diorama caption` does:
+
+    FOLDER/words.json    for which pictures, in which words
+    FOLDER/looked.jsonl  a line for each picture, as `captioner.Looked` has it
+
 Who starts it holds the lock that it inherits, see `runs.py`. So a studio may end, or be started anew, meanwhile.
 """
 
@@ -16,8 +21,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
@@ -29,6 +35,7 @@ from .preflight import Report
 from .start import start
 
 RUN, REPORT, ASK, END = "run.yaml", "report.json", "ask", "end.json"
+WORDS, LOOKED = "words.json", "looked.jsonl"
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 130  # as the command line ends
 BEAT = 0.3  # seconds between two looks for a word
 BACK = 5  # the nice value: where both want a core, what renders goes first
@@ -40,6 +47,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.hosted", description="Run a studio's training.")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the run's folder")
     parser.add_argument("--preflight", action="store_true", help="stop after the preflight")
+    parser.add_argument("--captions", action="store_true", help="write captions, and train nothing")
     args = parser.parse_args(words)
     # A shell that starts the studio in the background lets it, and all that it starts, be deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> int:
     with suppress(OSError, AttributeError):
         os.nice(max(0, BACK - os.nice(0)))
     threading.Thread(target=_listen, args=(args.folder / ASK,), daemon=True).start()
-    status, said = go(args.folder, preflight=args.preflight)
+    status, said = captions(args.folder) if args.captions else go(args.folder, preflight=args.preflight)
     write_bytes(args.folder / END, json.dumps({"status": status, "said": said}).encode())
     return status
 
@@ -63,10 +71,35 @@ def go(folder: Path, *, preflight: bool = False) -> tuple[int, str]:
     def keep(report: Report) -> None:
         write_bytes(folder / REPORT, json.dumps(report.to_json(), ensure_ascii=False).encode())
 
+    return _ended(lambda: start(folder / RUN, preflight=preflight, heard=keep) or DONE)
+
+
+def captions(folder: Path) -> tuple[int, str]:
+    """Do what `diorama caption` does with the words of a folder, in this process; see `go`."""
+
+    def work() -> int:
+        from .captioner import Looked, caption
+
+        told = json.loads((folder / WORDS).read_text("utf-8"))
+        lists = Path(told["wildcards"]) if told["wildcards"] else None
+        with (folder / LOOKED).open("w", encoding="utf-8") as lines:
+
+            def keep(looked: Looked) -> None:
+                lines.write(json.dumps(asdict(looked), ensure_ascii=False) + "\n")
+                lines.flush()
+
+            how = {"model": told["model"], "resolution": told["resolution"], "wildcards": lists}
+            return caption(Path(told["pictures"]), told["words"], **how, heard=keep)
+
+    return _ended(work)
+
+
+def _ended(work: Callable[[], int]) -> tuple[int, str]:
+    """The exit status of `work`, and the sentence that it ended with, or ""."""
     before = sys.stderr
     heard = sys.stderr = _Heard(before)
     try:
-        status = start(folder / RUN, preflight=preflight, heard=keep) or DONE
+        status = work()
         return status, heard.sentence if status else ""
     except (Refusal, Refused) as refusal:
         return REFUSED, f"{refusal.field}: {refusal.reason}" if refusal.field else refusal.reason

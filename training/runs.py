@@ -3,6 +3,7 @@
     FOLDER/.diorama/training/ID/     a run: what `hosted.py` and the run itself write
     FOLDER/.diorama/training.lock    held by the process that trains, and names its run
     FOLDER/.diorama/checks/ID/       a preflight that was asked for, by a hash of its run file
+    FOLDER/.diorama/captions/        the captions that were asked for last; who writes them holds the lock of who trains
 
 Everything is read from these files, so a studio that is started anew finds what it left. Nothing here loads torch.
 """
@@ -21,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -31,7 +32,7 @@ from pipelines.files.atomic import write_bytes
 from pipelines.files.kept import KEPT
 from pipelines.refusal import Refused
 
-from .hosted import ASK, DONE, END, REPORT, RUN, STOPPED
+from .hosted import ASK, DONE, END, LOOKED, REPORT, RUN, STOPPED, WORDS
 from .tune import TuneConfig, read_tune
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +42,7 @@ MOST_NAME = 40  # characters of an id without its number
 MOST_NOTE = 2**24  # bytes of a report
 KEPT_CHECKS = 5
 AT_ONCE = 2  # preflights
+CAPTIONING = "(captions)"  # stands in the lock in place of a run's id, and can be none
 PATIENCE = 0.5  # seconds for which a look at the lock may hold a start up
 
 State = Literal["running", "stopping", "paused", "stopped", "done", "failed", "interrupted"]
@@ -53,8 +55,27 @@ class Busy(Exception):
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Captions that are asked for, see `captioner.caption`.
+
+    Attributes:
+        pictures: a folder of them.
+        words: captions with alternatives.
+        model: the checkpoint that is asked.
+        resolution: of the look.
+        wildcards: a folder of lists, or "".
+    """
+
+    pictures: str
+    words: tuple[str, ...]
+    model: str = "papercut"
+    resolution: int = 128
+    wildcards: str = ""
+
+
+@dataclass(frozen=True)
 class Kept:
-    """A run, or a preflight, as its files tell.
+    """A run, a preflight or the writing of captions, as its files tell.
 
     Attributes:
         id: what pages call it.
@@ -81,6 +102,19 @@ class Kept:
     def report(self) -> dict[str, Any] | None:
         """What the preflight found, as `Report.to_json` has it; None before it was made."""
         return _read(self.folder / REPORT)
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """The captions that were asked for, as `Wanted` has them; nothing of what is no such thing."""
+        return _read(self.folder / WORDS) or {}
+
+    @property
+    def looked(self) -> list[dict[str, Any]]:
+        """A line for each picture that was looked at, as `captioner.Looked` has it, the count alone in the first."""
+        with suppress(OSError, ValueError, RecursionError), (self.folder / LOOKED).open("rb") as file:
+            lines = file.read(MOST_NOTE).split(b"\n")[:-1]  # the last one may be half written
+            return [line for each in lines if isinstance(line := json.loads(each), dict)]
+        return []
 
     @property
     def began(self) -> float:
@@ -131,6 +165,11 @@ class Runs:
         if not ID.fullmatch(id) or not (path / RUN).is_file():
             return None
         return _kept(path, bool(_holder(path / LOCK)))
+
+    def captions(self) -> Kept | None:
+        """The captions that are being written, or were written last."""
+        path = self._kept / "captions"
+        return _kept(path, self.busy() == CAPTIONING) if (path / WORDS).is_file() else None
 
     # ------------------------------------------------------------ what is done
 
@@ -224,6 +263,33 @@ class Runs:
         except Busy:  # this very one is under way
             pass
         return id
+
+    def caption(self, wanted: Wanted) -> None:
+        """Begin to write captions in a process of its own.
+
+        Raises:
+            Busy: a run is at work, or other captions are being written.
+            OSError: a file can not be written, or the process not be started.
+        """
+        folder = (self._kept / "captions").absolute()
+        with _held(self._kept / LOCK, lambda: self.busy()) as lock:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in (LOOKED, SAID):
+                (folder / name).unlink(missing_ok=True)
+            write_bytes(folder / WORDS, json.dumps(asdict(wanted), ensure_ascii=False).encode())
+            self._go(folder, CAPTIONING, lock, "--captions")
+
+    def ask_captions(self) -> bool:
+        """Ask who writes captions to end; those that are written stay. False where nobody does.
+
+        Raises:
+            OSError: the word can not be written.
+        """
+        found = self.captions()
+        if found is None or not found.going:
+            return False
+        write_bytes(found.folder / ASK, b"stop")
+        return True
 
     def _go(self, folder: Path, id: str, lock: BinaryIO, *more: str) -> None:
         """Start the process of a run, which inherits the lock; what an earlier one left of its end goes."""

@@ -46,6 +46,7 @@ from ui import (
     strip,
     table,
     train,
+    traincaptions,
     trainfiles,
     trainreport,
     trainview,
@@ -86,7 +87,7 @@ TABS: Mapping[str, Callable[[Studio, Sequence[Any]], Desk]] = {
 STYLED = (
     css, plan, queuelist, result, overlay, stack, drop, canvas, strip, table, boxes, prints, chosen, remarks,
     comparison, restored, history, models, levels, keys, presets, expansion, grid, gridtable,
-    dubbingface, dubbingresult, dubbingvoice, losscurve, trainreport, trainview,
+    dubbingface, dubbingresult, dubbingvoice, losscurve, traincaptions, trainreport, trainview,
 )  # fmt: skip
 
 # Pages that gradio keeps in mind, each with a copy of its fields, about a megabyte. A page that only looks needs none,
@@ -230,6 +231,7 @@ def places(studio: Studio) -> Mapping[str, Place]:
         "verdict": Place(lambda id: Shown(chosen.verdict(studio, id)), {"id": ID}),
         "models": Place(lambda at: models.shown(studio, at), {"at": models.AT}, slow=True),
         "train": Place(lambda run: train.shown(studio, run), {"run": ID}, slow=True),
+        "captions": Place(lambda: traincaptions.shown(studio), slow=True),
         "preflight": Place(lambda check: train.checked(studio, check), {"check": ID}, slow=True),
     }
 

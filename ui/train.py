@@ -22,6 +22,7 @@ from ui.redraw import SHELL, redrawn
 from ui.settings import quick
 from ui.shown import Shown, unseen
 from ui.studio import Studio
+from ui.traincaptions import Captions, busy_with
 from ui.trainform import MOST_YAML, TrainForm
 from ui.trainreport import first_error, report, seen
 from ui.words import say
@@ -92,7 +93,7 @@ def train_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, opened: Sequ
         except Refusal as refusal:
             return gr.skip(), gr.skip(), *form.form.said(refusal)
         except Busy as busy:
-            return gr.skip(), gr.skip(), *form.form.said(Refusal("", say("train.busy", id=str(busy))))
+            return gr.skip(), gr.skip(), *form.form.said(Refusal("", busy_with(str(busy))))
         except OSError as error:
             return gr.skip(), gr.skip(), *form.form.said(Refusal("", say("train.unwritten", why=cause(error))))
         return id, look(id), *form.form.said()
@@ -138,6 +139,7 @@ def train_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, opened: Sequ
     with gr.Row(elem_classes="desk", equal_height=False):
         with gr.Column(scale=6, min_width=300, elem_classes="sheet form", elem_id="train-form"):
             form = TrainForm(studio)
+            captions = Captions(studio, PRESS, PACE)
             with gr.Accordion(say("train.file"), open=False, elem_classes="more deep"):
                 file = gr.Textbox(
                     "", label=say("train.file_label"), info=say("train.file_info"), lines=8, max_lines=24,
@@ -183,6 +185,7 @@ def train_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, opened: Sequ
         button.then(None, js=script, api_visibility="private")
     view.act(act, followed, [followed, view, told], **quick)
     view.take(take, prompts, filled, **quick)
+    captions.wire(list(opened), parts, form.looked_at)
     put.click(use, file, [answer, *parts], **quick)
     return form
 
@@ -230,7 +233,7 @@ def press(studio: Studio, act: str, id: str) -> str:
         if act == "remove" and runs.remove(id):
             return say("train.removed", id=id)
     except Busy as busy:
-        return say("train.busy", id=str(busy))
+        return busy_with(str(busy))
     except OSError as error:
         return say("train.unwritten", why=cause(error))
     return say("train.gone")

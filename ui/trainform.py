@@ -61,7 +61,8 @@ class TrainForm:
         ), sent=_text)  # fmt: skip
         form.slot("run_pictures", "data")
         form.add("run_caption", gr.Textbox(
-            "", label=say("field.run_caption"), info=say("train.caption_info"), max_length=2_000,
+            "", label=say("field.run_caption"),
+            info=say("train.caption_info_here" if by_path else "train.caption_info"), max_length=2_000,
             elem_id="train-caption", elem_classes="line-of-words",
         ), sent=_text)  # fmt: skip
         with gr.Row(elem_classes="pair"):
@@ -131,6 +132,15 @@ class TrainForm:
             return run_of(value)
         except Refused as refused:
             raise _placed(refused) from None
+
+    def looked_at(self, values: Any) -> tuple[Path, str, int]:
+        """The folder that gets captions, the checkpoint that is asked, and the resolution at which it looks.
+
+        Raises:
+            Refusal: one of them is not here.
+        """
+        page = self.form.page(values)
+        return self.pictures(page["run_pictures"]), self._model(page["run_model"]), page["run_resolution"]
 
     def name(self, values: Any) -> str:
         """What the run is to be called."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import Open, keep, turn_to
-from tests.hosting import adapter_at, config_of, now, over, runs_at
+from tests.hosting import adapter_at, captioned, config_of, now, over, runs_at
 from tests.paced import until
 from tests.staged import Served, served
 from training.follow import followed
@@ -104,6 +104,31 @@ def test_a_folder_is_checked_trained_on_paused_and_tried(
     page.get_by_role("button", name="Remove: my-snarf").click()
     page.wait_for_selector("#train-view >> text=Nothing was trained yet")
     assert runs.all() == []
+
+
+def test_captions_are_written_read_and_stopped(runs: Runs, visit: Open, tmp_path: Path) -> None:
+    page = training(visit)
+    page.click("#train-form >> text=Pictures without captions")
+    page.click("#train-caption-them")
+    page.wait_for_selector("#train-captions-said >> text=expected a caption with alternatives")
+    fill(page, "pictures", str(tmp_path))
+    fill(page, "words", "a pim {slowly|quickly} <b>going</b>")
+    page.wait_for_timeout(500)  # gradio tells its server what was typed a moment later
+    page.click("#train-caption-them")
+    page.wait_for_selector("#train-captions li >> text=a pim {slowly|quickly} <b>going</b>")
+    how = "#train-captions [data-live=captions-how]"
+    before = page.inner_text(how)
+    assert before.startswith("Looked at ")
+    page.wait_for_function("([how, before]) => document.querySelector(how).innerText != before", arg=[how, before])
+    keep(page, "train-captions")
+    page.reload()
+    page.wait_for_selector("#text-render")
+    turn_to(page, "Train")
+    page.click("#train-form >> text=Pictures without captions")
+    until(lambda: "slowly" in page.input_value("#train-words textarea") or page.wait_for_timeout(50))
+    page.click("#train-captions >> text=Stop")
+    page.wait_for_selector("#train-captions >> text=Write captions goes on with the others.")
+    assert captioned(runs).state == "stopped"
 
 
 def test_a_run_file_goes_into_the_fields_and_essentials_hide_the_rest(visit: Open, tmp_path: Path) -> None:
