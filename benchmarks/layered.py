@@ -1,7 +1,7 @@
 """Layers cut to their boxes against whole canvases: `python -m benchmarks.layered`, or `make bench`.
 
-The embedded checkpoint's transformer, in bfloat16, predicts one step of a composite, a background and 5 to 50 layers of
-a tenth of the canvas each, two ways:
+The embedded checkpoint's transformer, in bfloat16 where the machine is fast in it, predicts one step of a composite, a
+background and 5 to 50 layers of a tenth of the canvas each, two ways:
 
 - cropped: the plan of a layered job, tokens only where layers are;
 - whole: the same plan with every layer as large as the canvas, which is the sequence of QwenImageLayered.
@@ -25,6 +25,7 @@ from benchmarks.scenes import inputs
 from models.checkpoint import describe
 from models.mmdit import MMDiT
 from models.plan import TokenPlan
+from models.precision import fast_bfloat16
 from pipelines.layered import TokenBox, layered_plan
 
 COUNTS = (5, 10, 20, 50)
@@ -85,12 +86,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if fast_bfloat16(device) else torch.float32
+    arithmetic = str(dtype).removeprefix("torch.")
     checkpoint = describe("papercut")
-    model = MMDiT.from_pretrained(checkpoint.folder, subfolder="transformer", torch_dtype=torch.bfloat16)
+    model = MMDiT.from_pretrained(checkpoint.folder, subfolder="transformer", torch_dtype=dtype)
     config, prompt = checkpoint.transformer, checkpoint.prompt_tokens
     print(
         f"torch {torch.__version__}, diffusers {diffusers.__version__}, Python {platform.python_version()}, {device},"
-        f" bfloat16, {options.threads} threads; {config['num_layers']} + {config['num_single_layers']} blocks,"
+        f" {arithmetic}, {options.threads} threads; {config['num_layers']} + {config['num_single_layers']} blocks,"
         f" {config['num_attention_heads']} heads of {config['attention_head_dim']}, batch 1, forward, minimum of"
         f" {options.rounds} rounds after a warm-up; layers of {round(COVERED * 100)} % of the canvas"
     )

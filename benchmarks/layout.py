@@ -25,6 +25,7 @@ from benchmarks.attention import fastest
 from benchmarks.scenes import OPEN_PROMPT, inputs, mask_of
 from models.checkpoint import describe
 from models.mmdit import MMDiT
+from models.precision import fast_bfloat16
 from pipelines.layout import TokenBox, layout_plan
 from pipelines.measure import PeakMemory
 
@@ -87,16 +88,18 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if fast_bfloat16(device) else torch.float32
+    arithmetic = str(dtype).removeprefix("torch.")
     checkpoint = describe("papercut")
     ours, stock = (
-        kind.from_pretrained(checkpoint.folder, subfolder="transformer", torch_dtype=torch.bfloat16).to(device).eval()
+        kind.from_pretrained(checkpoint.folder, subfolder="transformer", torch_dtype=dtype).to(device).eval()
         for kind in (MMDiT, Flux2Transformer2DModel)
     )
     side = options.side // checkpoint.scale
     config = checkpoint.transformer
     print(
         f"torch {torch.__version__}, diffusers {diffusers.__version__}, Python {platform.python_version()}, {device},"
-        f" bfloat16, {options.threads} threads; {options.side} x {options.side} pixels ({side * side} tokens);"
+        f" {arithmetic}, {options.threads} threads; {options.side} x {options.side} pixels ({side * side} tokens);"
         f" {config['num_layers']} + {config['num_single_layers']} blocks, {config['num_attention_heads']} heads of"
         f" {config['attention_head_dim']}, batch 1, forward, minimum of {options.rounds} interleaved rounds"
     )
