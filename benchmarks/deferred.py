@@ -87,7 +87,9 @@ def main() -> None:
         samples, spent = dict.fromkeys(runs, 0), dict.fromkeys(runs, 0.0)
         for drop, trainer in runs.items():
             for step in range(POOL):  # fills the store and compiles; not counted
-                trainer.stage.clean(trainer.stage.source(step))
+                stage = trainer.stage
+                assert isinstance(stage, FlowStage)
+                stage.clean(stage.source(step))
             losses[drop] = [held_out(trainer, batch)]
             for step in range(3):
                 trainer.one_step(trainer.stage.source(step))

@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import platform
 import random
+from collections.abc import Callable
+from functools import partial
 
 import diffusers
 import torch
@@ -59,17 +61,20 @@ def counted(prompt: int, side: int, count: int) -> str:
     )
 
 
+def predicted(model: MMDiT, picture: Tensor, context: Tensor, time: Tensor, plan: TokenPlan) -> Tensor:
+    """What the model says of a plan's tokens."""
+    sample: Tensor = model(picture, context, time, plan=plan).sample
+    return sample
+
+
 @torch.no_grad()
 def measure(model: MMDiT, prompt: int, side: int, count: int, rounds: int) -> str:
     """Both ways timed, in words."""
-    calls = {}
+    calls: dict[str, Callable[[], Tensor]] = {}
     for name, plan in zip(("cropped", "whole"), plans(prompt, side, count), strict=True):
         picture, context, time = inputs(model, plan)
 
-        def run(picture: Tensor = picture, context: Tensor = context, time: Tensor = time, plan=plan) -> Tensor:  # type: ignore[no-untyped-def]
-            return model(picture, context, time, plan=plan).sample
-
-        calls[name] = run
+        calls[name] = partial(predicted, model, picture, context, time, plan)
     times = fastest(calls, rounds)
     return (
         f"{count} layers, one step: cropped {times['cropped'] / 1e3:.2f} s, whole {times['whole'] / 1e3:.2f} s,"

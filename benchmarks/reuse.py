@@ -63,7 +63,7 @@ def main() -> None:
         for name, prompts in (("in full", list(SCENES)), ("one prompt changed", edited)):
             rows.clear()
             result = engine.render([story(prompts, options)], lambda step, steps: True)[0]
-            told.append((sum(rows), float(result.record["seconds"]), result.frames))
+            told.append((sum(rows), float(result.record["seconds"]), np.asarray(result.frames)))
             print(
                 f"{name:<20} {sum(rows):>5} model evaluations, {told[-1][1]:7.2f} s,"
                 f" {result.record['scenes_rendered']} of {len(SCENES)} scenes rendered"

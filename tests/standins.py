@@ -28,7 +28,7 @@ from typing import Any
 
 import yaml
 
-STEPS = CAPTIONED = 2
+STEPS, CAPTIONED = 2, 1
 BRIEF_LOOP = {"steps": 1, "batch": 2, "workers": 0, "report_every": 0}
 OUTSIDE = ("/etc/", "/opt/", "/var/")
 PATIENCE = 120.0
@@ -59,7 +59,7 @@ def real(*words: str) -> int:
 
 
 def diorama(words: list[str]) -> int:
-    """The command line, with job files that take two steps, run files that take one, and two pictures to caption.
+    """The command line, with job files that take two steps, run files that take one, and one picture to caption.
 
     Nothing is compiled: for a step or two that takes a minute each time.
     """

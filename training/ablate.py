@@ -359,8 +359,8 @@ def table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[st
     for name, row in found.items():
         if f"guided_parser_{POINTS[0]}" in row:
             steps, seconds = (_value(row[f"guided_parser_{point}"], 3) for point in POINTS)
-            told = f"parser {steps} at equal steps, {seconds} at equal seconds"
-            yield f"{name}, drawn with an Internal Guidance of {GUIDED}: {told}"
+            words = f"parser {steps} at equal steps, {seconds} at equal seconds"
+            yield f"{name}, drawn with an Internal Guidance of {GUIDED}: {words}"
 
 
 def _value(of: Mapping[str, float], digits: int) -> str:

@@ -16,8 +16,9 @@ from torch import Tensor
 from .chance import generator
 from .config import AutoencoderConfig
 from .face import draw
-from .papercut import COLOURS, SHAPES, Scene, World, render
+from .papercut import COLOURS, SHAPES, World, render
 from .portrait import Cast
+from .scene import Scene
 from .trainer import Stage
 
 

@@ -136,13 +136,19 @@ def _clips(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:
 
     def clips(things: int, count: int) -> list[Scene]:
         world = World(options.world_seed, split="unseen", placement="canonical")
-        drawn = (world.clip(i, settings.aspect) for i in range(12 * options.count))
-        return [scene for scene in drawn if len(scene.things) == things][:count]
+        some = (world.clip(i, settings.aspect) for i in range(12 * options.count))
+        return [scene for scene in some if len(scene.things) == things][:count]
+
+    def coded(some: Callable[[], list[Scene]]) -> Scores:
+        return evaluate_autoencoder(settings.model, some(), settings)
+
+    def drawn(some: Callable[[], list[Scene]]) -> Scores:
+        return evaluate_video(through_engine(), some(), settings)
 
     for name, things, count in (("single", 1, options.count), ("company", 2, options.count // 4)):
         some = partial(clips, things, count)
-        yield f"{name}, autoencoder alone", lambda some=some: evaluate_autoencoder(settings.model, some(), settings)
-        yield name, lambda some=some: evaluate_video(through_engine(), some(), settings)
+        yield f"{name}, autoencoder alone", partial(coded, some)
+        yield name, partial(drawn, some)
 
 
 def _stories(options: argparse.Namespace, settings: Settings) -> Iterator[Part]:

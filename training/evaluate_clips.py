@@ -31,7 +31,7 @@ def evaluate_video(render: Render, clips: Sequence[Scene], settings: Settings) -
         )
         for i, scene in enumerate(clips)
     ]  # fmt: skip
-    videos = [rendered.frames[..., :3] for rendered in render(jobs)]
+    videos = [np.asarray(rendered.frames)[..., :3] for rendered in render(jobs)]
     verdicts = [
         judge_clip(read_clip(video, settings.shapes), scene) for video, scene in zip(videos, clips, strict=True)
     ]
@@ -51,7 +51,7 @@ def evaluate_scenes(render: Render, stories: Sequence[Sequence[Scene]], settings
         )
         for i, story in enumerate(stories)
     ]  # fmt: skip
-    return _judged([rendered.frames for rendered in render(jobs)], stories, settings)
+    return _judged([np.asarray(rendered.frames) for rendered in render(jobs)], stories, settings)
 
 
 def evaluate_extensions(render: Render, stories: Sequence[Sequence[Scene]], settings: Settings, folder: Path) -> Scores:
@@ -81,7 +81,7 @@ def evaluate_extensions(render: Render, stories: Sequence[Sequence[Scene]], sett
         output = OutputFolder(folder)
         for job, result in zip(jobs, results, strict=True):
             output.save(job, str(job.name), result)
-        longer = [result.frames for result in results]
+        longer = [np.asarray(result.frames) for result in results]
         given += sum(np.array_equal(old, new[: len(old)]) for old, new in zip(videos, longer, strict=False))
         videos = longer
     scores = _judged(videos, stories, settings)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipelines.files.media import write_picture
-from pipelines.job import Job
+from pipelines.job import DubbingJob, Job
 from training.lips import PortraitReading, read_portrait, sync
 from training.pixels import Mask, Pixels
 from training.portrait import MOUTHS, Portrait
@@ -163,7 +163,7 @@ def _dubbed(
         mouths = _by_loudness(sound, filmed)
     elif kind == "silence":
         write_wave(sound, np.zeros(round(SECONDS * RATE), np.float32), RATE)
-        mouths = np.tile(np.float32(MOUTHS["closed"]), (filmed.frames, 1))
+        mouths = np.tile(np.array(MOUTHS["closed"], np.float32), (filmed.frames, 1))
     else:
         write_wave(sound, other.audio(), RATE)
         mouths = other.track(filmed.times(numbers))
@@ -186,7 +186,7 @@ def _by_loudness(sound: Path, filmed: Performance) -> NDArray[np.float32]:
     """[F, 3] mouths that open as far as it is loud: of a recording no more is known."""
     samples, rate = read_wave(sound)
     loud = envelope(samples, rate, filmed.times(range(filmed.frames)))
-    mouths = np.tile(np.float32(MOUTHS["ah"]), (len(loud), 1))
+    mouths = np.tile(np.array(MOUTHS["ah"], np.float32), (len(loud), 1))
     mouths[:, 0] = loud / max(float(loud.max()), 1e-9)
     return mouths
 
@@ -194,7 +194,9 @@ def _by_loudness(sound: Path, filmed: Performance) -> NDArray[np.float32]:
 def _bare(filmed: Performance, settings: Settings) -> Mask:
     """[F, H, W] the pixels of the mouth's region that are the same however the mouth is held."""
     width, height = settings.size
-    held = [_pixels(filmed, settings, np.tile(np.float32(MOUTHS[name]), (filmed.frames, 1))) for name in MOUTHS]
+    held = [
+        _pixels(filmed, settings, np.tile(np.array(MOUTHS[name], np.float32), (filmed.frames, 1))) for name in MOUTHS
+    ]
     same = np.logical_and.reduce([(held[0] == other).all(-1) for other in held[1:]])
     inside = np.zeros_like(same)
     for number, region in enumerate(filmed.regions(range(filmed.frames), height // 16, width // 16)):
@@ -272,7 +274,8 @@ def _judge(case: Case, reading: PortraitReading) -> tuple[dict[str, float], str]
         rates["follows"] = float(found.correlation > own.correlation)
     rates |= {"identity": float(same), "colours": _colours(case, reading)}
     if case.kind == "long":
-        count = round(END * float(case.job.fps or 0))
+        assert isinstance(case.job, DubbingJob) and case.job.fps is not None
+        count = round(END * case.job.fps)
         for name, part in (("first", slice(0, count)), ("last", slice(-count, None))):
             rates[f"{name} correlation"] = sync(reading.opening[part], case.track[part], REACH).correlation
             rates[f"{name} colours"] = _colours(case, reading, part)
@@ -340,4 +343,4 @@ def read_wave(path: Path) -> tuple[NDArray[np.float32], int]:
     """Samples [T] in -1..1 of a 16-bit mono WAV file, and how many make a second."""
     with wave.open(str(path), "rb") as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-        return samples.astype(np.float32) / 32767, file.getframerate()
+        return samples.astype(np.float32) / np.float32(32767), file.getframerate()

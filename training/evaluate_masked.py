@@ -138,7 +138,7 @@ def evaluate_masked(render: Render, cases: Sequence[Case], settings: Settings) -
     The rates tell how many results are `right` (`RIGHT` says what that means) and keep all that was given to the bit
     (`kept`); `seam` is how much steeper the mean step across the edge of the new part is than in the truth.
     """
-    results = [rendered.frames[..., :3] for rendered in render([case.job for case in cases])]
+    results = [np.asarray(rendered.frames)[..., :3] for rendered in render([case.job for case in cases])]
     failures: list[Failure] = []
     kept, made_step, true_step = 0, 0.0, 0.0
     for number, (case, result) in enumerate(zip(cases, results, strict=True)):

@@ -70,7 +70,7 @@ class FlowStage(Stage):
         spoken = 3 * config.text_width * config.speech_tokens if hears else 0
         sizes = Sizes(width, codec.channels, len(world.colours) + len(world.shapes), spoken)
         own = {name: module for one in self.accelerators for name, module in one.modules(sizes).items()}
-        self.auxiliary = None
+        self.auxiliary: Any = None
         for name, module in own.items():
             if isinstance(module, ModelMixin):
                 setattr(self, name, module)
@@ -86,7 +86,7 @@ class FlowStage(Stage):
                 setattr(self, name, module)
         self._initialise()
         self.frozen = {"codec": codec}  # in a dict, so that its weights are not the stage's
-        self.source = Samples(config, world, self.prompts.tokenize, codec.channels, scratch)
+        self.source: Samples = Samples(config, world, self.prompts.tokenize, codec.channels, scratch)
         if config.compile:
             # A block is compiled once for each task's usual shape.
             torch._dynamo.config.recompile_limit = 4 * len(config.tasks) + 8

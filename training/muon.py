@@ -48,12 +48,12 @@ class StackedMuon(torch.optim.Muon):
 
     def _update(self, matrices: list[Tensor], group: dict[str, Any]) -> Tensor:
         """[K, M, N] orthogonal updates."""
-        grads = [matrix.grad for matrix in matrices]
+        grads = [matrix.grad for matrix in matrices if matrix.grad is not None]  # all of them, see `step`
         moving = []
         for matrix, grad in zip(matrices, grads, strict=True):
             state = self.state[matrix]
             if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(grad)  # type: ignore[arg-type]
+                state["momentum_buffer"] = torch.zeros_like(grad)
             moving.append(state["momentum_buffer"])
         torch._foreach_lerp_(moving, grads, 1 - group["momentum"])
         ahead = torch._foreach_lerp(grads, moving, group["momentum"]) if group["nesterov"] else moving

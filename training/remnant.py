@@ -33,7 +33,8 @@ class Remnant:
     @property
     def shows(self) -> bool:
         """Whether any of it is plainly seen: of a haze there is nothing to fit a template to."""
-        return bool((self.part.alpha * self.part.weight > 0.5).any())
+        weight = 1.0 if self.part.weight is None else self.part.weight
+        return bool((self.part.alpha * weight > 0.5).any())
 
 
 def mended(seen: Sequence[Seen], remnants: Sequence[Remnant], shapes: Sequence[str]) -> list[Seen]:

@@ -28,8 +28,9 @@ from .chance import generator
 from .config import FlowConfig
 from .forms import FPS, SPOKEN, Form, drawn_boxes, form_of
 from .masks import Mask, clip_mask, hole, layer_mask, picture_mask
-from .papercut import Scene, Thing, World, frames_of, render
+from .papercut import World, frames_of, render
 from .portrait import Portrait
+from .scene import Scene, Thing
 from .store import TokenStore, fingerprint
 
 STORED_LABELS = ("picture", "video", "layout", "layered")  # of the others labels are drawn anew, which is cheap

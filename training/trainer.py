@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -89,7 +89,23 @@ class EMA:
             average.copy_(kept)
 
 
-def learning_rate(step: int, config: LoopConfig) -> float:
+class Schedule(Protocol):
+    """How long a run is, and over what its rate rises and falls."""
+
+    @property
+    def steps(self) -> int:
+        """In all."""
+
+    @property
+    def warmup(self) -> int:
+        """Steps over which it rises."""
+
+    @property
+    def decay(self) -> float:
+        """Share of the steps over which it falls."""
+
+
+def learning_rate(step: int, config: Schedule) -> float:
     """Warm-up, a constant middle, then linear to zero over the last `decay` share of the steps. A factor of 0..1."""
     warm = min(1.0, (step + 1) / max(1, config.warmup))
     left = (config.steps - step) / max(1, config.steps * config.decay)

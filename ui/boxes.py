@@ -181,14 +181,15 @@ class BoxField:
 
     def propose(self, prompt: Any, width: Any, height: Any) -> tuple[Any, str]:
         """The editor with what is proposed for a prompt, and what there is to say about it."""
-        from pipelines.designer import propose
+        from pipelines.designer import Task, propose
 
         try:
             size = (int(width or 0), int(height or 0))
         except (TypeError, ValueError, OverflowError):  # a slider hands on whatever was typed into it
             size = (0, 0)
+        task: Task = "layered" if self._form.task == "layered" else "layout"
         try:
-            proposal = propose(str(prompt or ""), self._form.task, size=size)
+            proposal = propose(str(prompt or ""), task, size=size)
         except Refusal as refusal:
             return gr.skip(), refused(refusal)
         notes = "".join(f'<p class="note">{marked(note)}</p>' for note in proposal.notes)

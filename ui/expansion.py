@@ -49,7 +49,7 @@ def lay(tab: str) -> list[Any]:
             4, label=say("several.how_many"), minimum=1, maximum=MOST, precision=0, min_width=90, elem_id=f"{tab}-drawn"
         )
     for part in (mode, drawn):
-        part.preprocess = _same  # type: ignore[method-assign]  # what was typed is judged here
+        part.preprocess = _same  # type: ignore[assignment, method-assign]  # what was typed is judged here
     return [mode, drawn]
 
 

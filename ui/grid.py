@@ -107,7 +107,7 @@ class GridTab:
                 )
                 gr.HTML(large(), js_on_load=SHUT, apply_default_css=False)
         form.keep(*(field.name for field in form.fields))
-        kept.preprocess = _text  # type: ignore[method-assign]
+        kept.preprocess = _text  # type: ignore[assignment, method-assign]
 
         changes = [part.change for part in form.parts]
         gr.on(

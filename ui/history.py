@@ -137,11 +137,12 @@ def history_tab(studio: Studio, desks: Sequence[Desk], tabs: gr.Tabs, tab: gr.Ta
     def remark(event: gr.EventData) -> str:
         """Keep what somebody says of an output; what was typed stays as it is."""
         what, value = str(event.what), str(event.value)
-        given: dict[str, Any] = {
+        kinds: dict[str, dict[str, Any]] = {
             "rating": {"rating": int(value) if value.isdecimal() and len(value) == 1 else value},
             "tags": {"tags": tags_of(value)},
             "note": {"note": value},
-        }.get(what, {})
+        }
+        given = kinds.get(what, {})
 
         def keep() -> str:
             history.annotate(str(event.id), **given)

@@ -45,10 +45,10 @@ def _job() -> Rows:
 
 def _files() -> Rows:
     from pipelines.expansion import expand, presets, wildcards
-    from pipelines.files import jobfile
+    from pipelines.files import jobfile, yamlfile
     from pipelines.grid import grid
 
-    yield "a file of jobs", f"{_size(jobfile.MAX_BYTES)}, nested {jobfile.MAX_DEPTH} levels deep"
+    yield "a file of jobs", f"{_size(jobfile.MAX_BYTES)}, nested {yamlfile.MAX_DEPTH} levels deep"
     yield "jobs in one call", f"{jobfile.MAX_DOCUMENTS:,}"
     yield "rows of one document with `expand`", f"{expand.MAX_ROWS:,}"
     yield "a preset", _size(presets.MAX_BYTES)
@@ -58,10 +58,11 @@ def _files() -> Rows:
 
 def _media() -> Rows:
     from pipelines.files import audio, media, recipe
+    from pipelines.job import MAX_FRAMES
 
     yield "kinds of pictures", f"{', '.join(media.PICTURES)}"
     yield "a picture, and a frame of a video", f"{media.MAX_PIXELS:,} pixels"
-    yield "a video", f"{media.MAX_FRAMES:,} frames, {media.MAX_CLIP_SECONDS // 60} minutes"
+    yield "a video", f"{MAX_FRAMES:,} frames, {media.MAX_CLIP_SECONDS // 60} minutes"
     yield "all frames of a video together", f"{media.MAX_CLIP_PIXELS:,} pixels"
     yield "sound", f"{audio.MAX_SECONDS // 60} minutes, {audio.MAX_SAMPLES:,} samples, {_size(audio.MAX_BYTES)}"
     yield "a recipe inside a file", _size(recipe.MAX_RECIPE)

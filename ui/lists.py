@@ -66,7 +66,7 @@ def lists_of_words(folder: Path, opened: Sequence[Any]) -> None:
             )
         said = gr.HTML(elem_classes="slot", elem_id="list-said", apply_default_css=False)
     for part in (chosen, name, text):
-        part.preprocess = _text  # type: ignore[method-assign]
+        part.preprocess = _text  # type: ignore[assignment, method-assign]
 
     gr.on([*opened], listed, chosen, chosen, **quick)
     chosen.input(choose, chosen, [name, text, said], **quick)

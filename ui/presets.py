@@ -136,7 +136,7 @@ def presets_row(studio: Studio, form: Form) -> None:
             )
         said = gr.HTML(elem_classes="slot", elem_id=f"{kind}-preset-said", apply_default_css=False)
     for part in (chosen, name):
-        part.preprocess = _text  # type: ignore[method-assign]  # what is chosen may be gone, which has a sentence
+        part.preprocess = _text  # type: ignore[assignment, method-assign]  # what is chosen may be gone, which has a sentence
 
     form.opened(
         chosen, lambda: gr.Dropdown(choices=[none(), *((one.name, one.name) for one in suiting(presets, form))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -39,7 +39,8 @@ def stage(
         return (
             f'<div class="stage empty">{EASEL}<p>{say("status.clear")}</p><p>{escape(hint)}</p>{_health(health)}</div>'
         )
-    body = {"queued": _waiting, "running": partial(_running, folder=folder)}.get(row.state)
+    bodies: dict[str, Callable[[Row, int], str]] = {"queued": _waiting, "running": partial(_running, folder=folder)}
+    body = bodies.get(row.state)
     if row.state == "queued" and settings is not None and settings.paused:
         inner = _standing(row, settings) + _health(health) + _notes(row) + _stop(row)
     elif body:

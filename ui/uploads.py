@@ -38,7 +38,7 @@ from pipelines.history.restore import recipe_in
 from pipelines.job import SIDE_STEP
 from pipelines.queue.queue import Queue
 from pipelines.refusal import Refusal
-from ui.files import HEADERS
+from ui.past import HEADERS
 from ui.reasons import cause, in_language
 from ui.settings import SIDES
 from ui.within import OpenFile, opened

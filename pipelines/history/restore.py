@@ -224,7 +224,7 @@ def _fitting(task: str, job: Mapping[str, Any]) -> tuple[Values, list[str]]:
         errors = [finding.get("ctx", {}).get("error") for finding in _findings(values)]
         notes += [str(error) for error in errors if isinstance(error, Refusal)]
     try:
-        require_built(KINDS[task].model_construct(task=task))  # type: ignore[arg-type]
+        require_built(KINDS[task].model_construct(task=task))  # type: ignore[call-arg, arg-type]
     except Refusal as refusal:
         notes.append(refusal.reason)
     return values, list(dict.fromkeys(notes))

@@ -72,12 +72,13 @@ class Inputs:
 
     def to(self, device: torch.device) -> Inputs:
         """The same on a device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {name: value.to(device) for name, value in tensors.items()}
         return replace(self, **moved, told=tuple(each.to(device) for each in self.told))
 
     def rows(self, those: Tensor) -> Inputs:
         """The samples with the numbers `those`, [R]."""
-        taken = {name: value[those] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        taken: dict[str, Any] = {name: value[those] for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **taken, told=tuple(self.told[row] for row in those.tolist()))
 
 

@@ -30,11 +30,11 @@ class Speed:
     """
 
     def __init__(self, transformer: Any, half: bool, compiled: bool, say: Callable[[str], None]) -> None:
-        self._held: list[tuple[nn.Parameter, Tensor]] = []
+        self._held: list[tuple[Tensor, Tensor]] = []
         if half:
             frozen = (each.weight for each in transformer.modules() if isinstance(each, nn.Linear))
             self._held = [
-                (weight, weight.data.bfloat16())
+                (weight, weight.data.to(torch.bfloat16))
                 for weight in dict.fromkeys(frozen)
                 if weight.dtype == torch.float32 and not weight.requires_grad
             ]

@@ -81,13 +81,13 @@ class Steps:
             tally[2 : 2 + BINS].index_add_(0, parts, losses.detach().float().cpu()[counted])
             tally[2 + BINS :].index_add_(0, parts, torch.ones(len(parts)))
         norm, tally = self.learner.step(number, tally)
-        loss = float(tally[1])
-        if not (abs(loss) < float("inf") and norm < float("inf")):
+        mean = float(tally[1])
+        if not (abs(mean) < float("inf") and norm < float("inf")):
             left = self.checkpoints.left()
-            raise Stopped(f"the loss is {loss} at step {number + 1}; {left}: lower loop.lr, in another folder")
+            raise Stopped(f"the loss is {mean} at step {number + 1}; {left}: lower loop.lr, in another folder")
         sums, counts = tally[2 : 2 + BINS].tolist(), tally[2 + BINS :].tolist()
         bins = {bin_of((k + 0.5) / BINS): sums[k] / counts[k] for k in range(BINS) if counts[k]}
-        return {"loss": loss, "norm": norm, "samples": sum(counts), **bins}, bool(tally[0])
+        return {"loss": mean, "norm": norm, "samples": sum(counts), **bins}, bool(tally[0])
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The run's precision. Not accelerate's, which is one setting a process.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,16 +139,16 @@ def fill(
                 return load(data.examples[number], data.shapes[number], data.buckets[number], data.config, crop)
 
             try:
-                store.cache.get_or_make(key, lambda of=loaded: {"tokens": tokens_of(checkpoint, of()).numpy()})
+                store.cache.get_or_make(key, partial(_tokens, checkpoint, loaded))
                 for mask in store.masks[number][crop : crop + 1]:
-                    store.cache.get_or_make(mask, lambda of=loaded: {"white": white(of().mask)})
+                    store.cache.get_or_make(mask, partial(_white, loaded))
             except Fault as fault:
                 raise Refusal("data", f"{example.name}: {fault.reason}") from None
             new = new or loaded.cache_info().currsize > 0
         if new and (number + ranks) // 100 > number // 100:
             say(f"encoded {number + 1:,} of {len(data.examples):,} ({bucket})")
     for text in sorted(texts)[rank::ranks]:
-        store.cache.get_or_make(prompt_key(text, store.prompts), lambda text=text: _prompt(checkpoint.prompts, text))
+        store.cache.get_or_make(prompt_key(text, store.prompts), partial(_prompt, checkpoint.prompts, text))
 
 
 def white(mask: NDArray[np.uint8] | None) -> NDArray[np.float32]:
@@ -164,6 +164,14 @@ def tokens_of(checkpoint: Checkpoint, loaded: Loaded) -> Tensor:
     """[N, C] of a sample's pictures [F, H, W, 4], in float32 and on the processor."""
     rgba = torch.from_numpy(loaded.frames).to(checkpoint.device).permute(0, 3, 1, 2).float() / 255
     return checkpoint.codec.encode(premultiply(rgba)[None])[0].float().cpu()
+
+
+def _tokens(checkpoint: Checkpoint, loaded: Callable[[], Loaded]) -> dict[str, NDArray[Any]]:
+    return {"tokens": tokens_of(checkpoint, loaded()).numpy()}
+
+
+def _white(loaded: Callable[[], Loaded]) -> dict[str, NDArray[Any]]:
+    return {"white": white(loaded().mask)}
 
 
 @torch.no_grad()
