@@ -123,6 +123,9 @@ def test_jobs_are_given_the_other_sound_and_nothing_of_the_truth(swapped: list[C
         assert rate == RATE and len(samples) == SECONDS * RATE and samples.any()
     warped = dubbing_cases("silence", 1, CLIPS, tmp_path, warp=True)
     assert warped[0].job.warp and not swapped[0].job.warp  # type: ignore[union-attr]
+    told = dubbing_cases("silence", 1, replace(CLIPS, guidance=1.25, speech_guidance=2.5), tmp_path)[0].job
+    assert (told.guidance, told.speech_guidance) == (1.25, 2.5)  # type: ignore[union-attr]
+    assert replace(CLIPS, speech_guidance=2.5).job("text", 0, prompt="a star").task == "text", "which hears nothing"
 
 
 def test_recorded_speech_is_scored_by_its_loudness(tmp_path: Path) -> None:

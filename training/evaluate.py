@@ -286,6 +286,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--guidance", type=float, help="unless given: what a job of the task has, 2 or of faces 1")
     parser.add_argument("--internal-guidance", type=float)
+    parser.add_argument("--speech-guidance", type=float, help="of faces; unless given: what their job has")
     parser.add_argument("--adapter", action="append", default=[], help="a file that acts on all of it; may be repeated")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--world-seed", type=int, default=2024, help="which captions; training reports use others")
@@ -325,6 +326,7 @@ def _parts(options: argparse.Namespace, task: str) -> Iterator[Part]:
         steps=options.steps,
         guidance=options.guidance,
         internal_guidance=options.internal_guidance,
+        speech_guidance=options.speech_guidance,
         seed=options.seed,
         adapters=tuple(options.adapter),
     )

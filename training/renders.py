@@ -26,7 +26,8 @@ SMALL = 96  # a short side below which a hexagon can not be told from a circle o
 class Settings:
     """How an evaluation renders: checkpoint, sampling, and width and height in pixels. Seeds count up from `seed`.
 
-    Without a guidance every task has its job's own. `adapters` are the files that act on all of it, with weight 1.
+    Without a guidance every task has its job's own; that on speech is of `dubbing` alone. `adapters` are the files that
+    act on all of it, with weight 1.
     """
 
     model: str = "papercut"
@@ -36,6 +37,7 @@ class Settings:
     steps: int = 24
     guidance: float | None = None
     internal_guidance: float | None = None
+    speech_guidance: float | None = None
     seed: int = 0
     adapters: tuple[str, ...] = ()
 
@@ -51,6 +53,7 @@ class Settings:
 
     def job(self, task: str, number: int, **fields: Any) -> Job:
         """Job `number` of an evaluation."""
+        speech = self.speech_guidance if task == "dubbing" else None
         return parse(
             {
                 "task": task,
@@ -58,6 +61,7 @@ class Settings:
                 "model": self.model,
                 "steps": self.steps,
                 **({} if self.guidance is None else {"guidance": self.guidance}),
+                **({} if speech is None else {"speech_guidance": speech}),
                 "internal_guidance": self.internal_guidance,
                 "seed": self.seed + number,
                 "adapters": [{"path": path} for path in self.adapters],
