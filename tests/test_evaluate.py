@@ -215,17 +215,25 @@ def test_frames_are_shown_in_rows() -> None:
 
 
 def test_parts_in_processes_print_what_one_process_prints(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    words = [str(tiny), "--task", "video", "scenes", "--count", "1", "--steps", "1"]
+    words = [str(tiny), "--task", "text", "layered", "--count", "1", "--steps", "1"]
     main(words)
     together = capfd.readouterr().out
-    names = ["single, autoencoder alone", "single", "company, autoencoder alone", "company", "three scenes"]
+    names = [
+        "autoencoder, PSNR in dB",
+        "unseen",
+        "pairs",
+        "named, autoencoder alone",
+        "named",
+        "anonymous",
+        "taken apart",
+    ]
     assert [line.split(":")[0] for line in together.splitlines()] == names
     main([*words, "--processes", "2"])
     assert capfd.readouterr().out == together
-    main([*words, "--part", "three scenes"])
+    main([*words, "--part", "taken apart"])
     assert capfd.readouterr().out == together.splitlines(keepends=True)[-1]
     with pytest.raises(SystemExit):
         main([*words, "--part", "no such"])
-    assert "no part of video scenes is called 'no such'" in capfd.readouterr().err
+    assert "no part of text layered is called 'no such'" in capfd.readouterr().err
     with pytest.raises(SystemExit, match="three scenes: "):
         main([str(tiny / "absent"), "--task", "scenes", "--count", "1", "--processes", "2"])
