@@ -278,6 +278,9 @@ def test_captions_are_begun_watched_and_ended(studio: Studio, tmp_path: Path) ->
     assert "expected at most 8 lines of words, got 9" in begin("{a|b}\n" * 9)[0]
     nowhere = sent(form, **filled(tmp_path, run_pictures="/nowhere"))
     assert "expected a folder or file that is here" in part._begin("{a|b}", form.looked_at, nowhere)[0]
+    odd = sent(form, **filled(tmp_path, run_resolution="wide"))
+    assert "expected a whole number of pixels, got 'wide'" in unescape(part._begin("{a|b}", form.looked_at, odd)[0])
+    assert "expected a caption with alternatives" in part._begin(None, form.looked_at, values)[0]
     said, view = begin(f"{{slowly|quickly}} {EVIL}\n{{a|b}}")
     assert said == "" and 'data-watch="captions"' in view
     until(lambda: "Looked at" in str(traincaptions.shown(studio).live))

@@ -78,17 +78,17 @@ class Captions:
         )  # fmt: skip
         self.view.act(self._end, None, [self.said, self.view], **quick)
 
-    def _again(self, words: str) -> Any:
+    def _again(self, words: str | None) -> Any:
         """The words that were offered last, where there are none."""
         found = self.studio.runs.captions()
-        last = found.wanted.get("words") if found and not words.strip() else None
+        last = found.wanted.get("words") if found and not (words or "").strip() else None
         return "\n".join(map(str, last)) if isinstance(last, list) else gr.skip()
 
-    def _begin(self, words: str, page: Callable[[Any], tuple[Path, str, int]], values: Any) -> tuple[Any, ...]:
+    def _begin(self, words: str | None, page: Callable[[Any], tuple[Path, str, int]], values: Any) -> tuple[Any, ...]:
         if not self.studio.by_path:  # the part is not on the page, but its listener has a name
             return gr.skip(), gr.skip()
         try:
-            ways = tuple(line.strip() for line in words.splitlines() if line.strip())
+            ways = tuple(line.strip() for line in (words or "").splitlines() if line.strip())
             if not ways:
                 raise Refusal("", say("captions.no_words"))
             if len(ways) > MOST_WAYS:

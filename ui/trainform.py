@@ -140,7 +140,10 @@ class TrainForm:
             Refusal: one of them is not here.
         """
         page = self.form.page(values)
-        return self.pictures(page["run_pictures"]), self._model(page["run_model"]), page["run_resolution"]
+        resolution = page["run_resolution"]
+        if not isinstance(resolution, int):
+            raise Refusal("run_resolution", say("captions.no_number", got=shown(resolution)))
+        return self.pictures(page["run_pictures"]), self._model(page["run_model"]), resolution
 
     def name(self, values: Any) -> str:
         """What the run is to be called."""
