@@ -75,13 +75,17 @@ def test_kinds_that_hang_hooks_into_blocks_are_not_compiled(
 
 
 def test_small_batches_at_the_end_of_an_epoch_are_not_compiled_for(tmp_path: Path, tiny: Path) -> None:
-    path = run_file(tmp_path, tiny, loop=LOOP | {"batch": 4, "accumulate": 1, "compile": True})
-    run = started(path)  # six pictures: four, and then two
+    source = {"path": str(tmp_path / "pictures"), "prior": True}
+    loop = LOOP | {"batch": 4, "accumulate": 1, "compile": True}
+    run = started(run_file(tmp_path, tiny, data={"sources": [source]}, loop=loop))  # six pictures: four, and then two
     batches = Batches(run.store, run.config.loss, 1, 0, 4)
     found = [batches[step] for step in range(4)]
     assert sorted((len(one.clean), one.full) for one in found) == [(2, False), (2, False), (4, True), (4, True)]  # type: ignore[union-attr]
     for full, stance in ((True, "default"), (False, "force_eager")):
         with run.speed.training(full):
+            assert torch._dynamo.eval_frame._stance.stance == (stance if run.speed.compiled else "default")
+    for whole, stance in ((True, "default"), (False, "force_eager")):  # as what is asked of a part of a batch is
+        with run._untrained(whole):
             assert torch._dynamo.eval_frame._stance.stance == (stance if run.speed.compiled else "default")
     assert torch._dynamo.eval_frame._stance.stance == "default"
 

@@ -154,6 +154,17 @@ def test_hosted_captions_are_those_of_the_command_and_what_stops_them_is_a_sente
     assert status == 2 and told.startswith("WORDS: expected alternatives such as {red|blue}, got none")
 
 
+@pytest.mark.slow
+def test_a_real_process_writes_captions_and_trains_nothing(tmp_path: Path, tiny: Path) -> None:
+    folder = pictures(tmp_path / "pictures", 2)
+    (folder / "1.txt").unlink()
+    runs = Runs(tmp_path / "out")
+    runs.caption(Wanted(str(folder), ("a {red|blue} pim",), str(tiny), 64))
+    done = captioned(runs)
+    assert done.state == "done" and len(done.looked) == 2, said(done.folder)
+    assert (folder / "1.txt").read_text() in ("a red pim\n", "a blue pim\n") and runs.all() == []
+
+
 def test_a_hosted_run_does_what_the_command_does_and_says_how_it_ended(tmp_path: Path, tiny: Path) -> None:
     path = run_file(tmp_path, tiny, loop={"steps": 2, "batch": 2, "accumulate": 1, "device": "cpu"})
     assert train(path) == 0

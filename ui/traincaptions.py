@@ -15,7 +15,7 @@ import gradio as gr
 
 from pipelines.expansion.wildcards import FOLDER
 from pipelines.refusal import Refusal
-from training.runs import Busy, Kept, Wanted
+from training.runs import CAPTIONING, Busy, Kept, Wanted
 from ui.expansion import lists_of
 from ui.fields import noted, refused
 from ui.reasons import cause, in_language, marked
@@ -114,7 +114,7 @@ class Captions:
 
 def busy_with(id: str) -> str:
     """What is at work where something else was to begin: a run, or the writing of captions."""
-    return say("captions.busy") if id.startswith("(") else say("train.busy", id=id)
+    return say("captions.busy") if id == CAPTIONING else say("train.busy", id=id)
 
 
 def shown(studio: Studio) -> Shown:

@@ -34,7 +34,7 @@ class Speed:
         if half:
             frozen = (each.weight for each in transformer.modules() if isinstance(each, nn.Linear))
             self._held = [
-                (weight, weight.data.to(torch.bfloat16))
+                (weight, weight.data.bfloat16())
                 for weight in dict.fromkeys(frozen)
                 if weight.dtype == torch.float32 and not weight.requires_grad
             ]
